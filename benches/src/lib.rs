@@ -1,0 +1,1 @@
+//! Benchmarks of `resilience-core`; see the files beside this folder.

@@ -1,0 +1,2 @@
+//! payment_stub
+fn main() {}

@@ -1,0 +1,2 @@
+//! payments_api
+fn main() {}

@@ -1,0 +1,5 @@
+//! The circuit breaker.
+
+mod config;
+
+pub use config::{BreakerConfig, BreakerConfigError, BreakerOptions, Window};

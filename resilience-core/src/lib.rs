@@ -1,0 +1,9 @@
+//! Resilience for Rust API services.
+#![forbid(unsafe_code)]
+
+pub mod breaker;
+#[cfg(feature = "control")]
+pub mod control;
+pub mod snapshot;
+
+pub use breaker::{BreakerConfig, BreakerConfigError, BreakerOptions, Window};
