@@ -1,9 +1,20 @@
-//! Resilience for Rust API services.
+//! Resilience for Rust API services: a circuit breaker, health, metrics, logs,
+//! live configuration and a control thread that answers when the service does not.
 #![forbid(unsafe_code)]
 
 pub mod breaker;
+pub mod clock;
 #[cfg(feature = "control")]
 pub mod control;
 pub mod snapshot;
+mod sync;
 
-pub use breaker::{BreakerConfig, BreakerConfigError, BreakerOptions, Window};
+pub use breaker::{
+    BreakerConfig, BreakerConfigError, BreakerOptions, CallError, CircuitBreaker, ErrorClass,
+    Outcome, Permit, Registry, Rejected, Reset, ResetDone, ResetRefused, Window,
+};
+#[cfg(feature = "tower")]
+pub use breaker::{
+    CircuitBreakerLayer, CircuitBreakerService, Classify, ErrorsFail, HttpStatusFails,
+};
+pub use clock::{Clock, ManualClock};

@@ -1,0 +1,77 @@
+//! The future of the tower service.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+
+use super::{classify::Classify, error::CallError, permit::Permit};
+
+pin_project! {
+    /// Response future of [`CircuitBreakerService`](super::CircuitBreakerService).
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<F, C> {
+        #[pin]
+        state: State<F, C>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    #[derive(Debug)]
+    enum State<F, C> {
+        Called { #[pin] inner: F, permit: Option<Permit>, classify: C },
+        Refused { retry_after: Duration },
+    }
+}
+
+impl<F, C> ResponseFuture<F, C> {
+    pub(super) const fn called(inner: F, permit: Permit, classify: C) -> Self {
+        Self {
+            state: State::Called {
+                inner,
+                permit: Some(permit),
+                classify,
+            },
+        }
+    }
+
+    pub(super) const fn refused(retry_after: Duration) -> Self {
+        Self {
+            state: State::Refused { retry_after },
+        }
+    }
+}
+
+impl<F, C, T, E> Future for ResponseFuture<F, C>
+where
+    F: Future<Output = Result<T, E>>,
+    C: Classify<T, E>,
+{
+    type Output = Result<T, CallError<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProj::Refused { retry_after } => Poll::Ready(Err(CallError::Open {
+                retry_after: *retry_after,
+            })),
+            StateProj::Called {
+                inner,
+                permit,
+                classify,
+            } => {
+                let result = ready!(inner.poll(cx));
+                // A caller that hangs up drops the permit untold instead.
+                if let Some(permit) = permit.take() {
+                    permit.record(classify.classify(result.as_ref()));
+                }
+                Poll::Ready(result.map_err(CallError::Inner))
+            }
+        }
+    }
+}

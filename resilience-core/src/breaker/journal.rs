@@ -1,0 +1,103 @@
+//! The flight recorder of one breaker, and the other things that only change
+//! with a transition. Behind a lock that no call ever takes: only whoever has
+//! already changed the state writes here, afterwards.
+
+use std::{collections::VecDeque, fmt, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::config::BreakerConfig;
+use crate::snapshot::{BreakerEvent, BreakerSettings, Cause, State, TransitionCount};
+
+/// How many events are kept.
+const MOST_EVENTS: usize = 256;
+
+/// Called with each event and the breaker's name, outside of any lock. It runs
+/// in the call that changed the state, so it must not block.
+pub type Observer = Arc<dyn Fn(&BreakerEvent, &str) + Send + Sync>;
+
+pub(super) struct Journal {
+    pub(super) name: Arc<str>,
+    pub(super) created: Timestamp,
+    pub(super) config: BreakerConfig,
+    pub(super) settings: BreakerSettings,
+    pub(super) observer: Option<Observer>,
+    /// Newest first, by generation: two threads that change the state one
+    /// after the other may arrive here in the other order.
+    events: VecDeque<BreakerEvent>,
+    transitions: Vec<TransitionCount>,
+}
+
+impl Journal {
+    pub(super) fn new(name: &str, config: BreakerConfig) -> Self {
+        Self {
+            name: name.into(),
+            created: Timestamp::now(),
+            config,
+            settings: BreakerSettings::default(),
+            observer: None,
+            events: VecDeque::new(),
+            transitions: Vec::new(),
+        }
+    }
+
+    pub(super) fn write(&mut self, event: BreakerEvent) {
+        self.count(event.from, event.to, event.cause);
+        let is_older =
+            |other: &BreakerEvent| super::word::is_newer(other.generation, event.generation);
+        let place = self
+            .events
+            .iter()
+            .take_while(|other| is_older(other))
+            .count();
+        self.events.insert(place, event);
+        self.events.truncate(MOST_EVENTS);
+    }
+
+    /// Takes over the events of the process before a restart.
+    pub(super) fn continue_from(&mut self, events: &[BreakerEvent]) {
+        self.events.extend(events.iter().cloned());
+        self.events.truncate(MOST_EVENTS);
+    }
+
+    pub(super) fn events(&self) -> Vec<BreakerEvent> {
+        self.events.iter().cloned().collect()
+    }
+
+    pub(super) fn transitions(&self) -> Vec<TransitionCount> {
+        self.transitions.clone()
+    }
+
+    /// The last time it opened.
+    pub(super) fn last_opening(&self) -> Option<&BreakerEvent> {
+        self.events.iter().find(|event| event.to == State::Open)
+    }
+
+    pub(super) fn since(&self) -> Timestamp {
+        self.events.front().map_or(self.created, |event| event.at)
+    }
+
+    // At most one entry for each edge and cause: a few dozen.
+    fn count(&mut self, from: State, to: State, cause: Cause) {
+        let same = |t: &&mut TransitionCount| t.from == from && t.to == to && t.cause == cause;
+        if let Some(transition) = self.transitions.iter_mut().find(same) {
+            transition.count += 1;
+        } else {
+            self.transitions.push(TransitionCount {
+                from,
+                to,
+                cause,
+                count: 1,
+            });
+        }
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal")
+            .field("name", &self.name)
+            .field("events", &self.events.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,115 @@
+//! Breakers by name.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
+
+use parking_lot::RwLock;
+
+use super::{BreakerConfig, CircuitBreaker, journal::Observer};
+use crate::snapshot::{BreakerSettings, BreakerSnapshot};
+
+/// The breakers of a service, by name. A handle: clones share them.
+///
+/// Looking a breaker up takes a read lock; do it once and keep the
+/// [`CircuitBreaker`], which is a handle too.
+#[derive(Clone, Default)]
+pub struct Registry {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    breakers: RwLock<BTreeMap<String, CircuitBreaker>>,
+    observer: RwLock<Option<Observer>>,
+}
+
+impl Registry {
+    /// An empty registry.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The breaker of that name, made with `config` if there is none yet.
+    ///
+    /// For the author of a service, who knows the names; whoever takes a name
+    /// from outside asks [`find`](Self::find), which makes nothing.
+    pub fn get_or_create(&self, name: &str, config: &BreakerConfig) -> CircuitBreaker {
+        if let Some(breaker) = self.find(name) {
+            return breaker;
+        }
+        match self.shared.breakers.write().entry(name.to_owned()) {
+            Entry::Occupied(entry) => entry.get().clone(),
+            Entry::Vacant(entry) => {
+                let breaker = CircuitBreaker::new(name, config.clone());
+                breaker.observe(self.shared.observer.read().clone());
+                entry.insert(breaker).clone()
+            }
+        }
+    }
+
+    /// The breaker of that name, if there is one.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<CircuitBreaker> {
+        self.shared.breakers.read().get(name).cloned()
+    }
+
+    /// All breakers, by name.
+    #[must_use]
+    pub fn all(&self) -> Vec<CircuitBreaker> {
+        self.shared.breakers.read().values().cloned().collect()
+    }
+
+    /// A picture of each breaker, by name.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<BreakerSnapshot> {
+        // The handles are copied first: the lock is not held while reading.
+        self.all().iter().map(CircuitBreaker::snapshot).collect()
+    }
+
+    /// Calls `observer` after each transition of any breaker, outside of any
+    /// lock. It must not block: it runs in whoever's call changed the state.
+    pub fn observe(&self, observer: &Observer) {
+        *self.shared.observer.write() = Some(observer.clone());
+        for breaker in self.all() {
+            breaker.observe(Some(observer.clone()));
+        }
+    }
+}
+
+impl CircuitBreaker {
+    fn observe(&self, observer: Option<Observer>) {
+        self.cell.journal.lock().observer = observer;
+    }
+
+    /// Shows where its settings came from.
+    #[cfg(feature = "control")]
+    pub(crate) fn describe(&self, settings: BreakerSettings) {
+        self.cell.journal.lock().settings = settings;
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.all()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_name_is_the_same_breaker_and_find_makes_none() {
+        let registry = Registry::new();
+        assert!(registry.find("payment_api").is_none());
+        let made = registry.get_or_create("payment_api", &BreakerConfig::default());
+        made.try_acquire().unwrap().success();
+        let found = registry.find("payment_api").unwrap();
+        assert_eq!(found.snapshot().totals.success, 1);
+        assert!(registry.find("payment_apl").is_none());
+        assert_eq!(registry.all().len(), 1);
+    }
+}

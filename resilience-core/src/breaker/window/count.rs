@@ -1,0 +1,323 @@
+//! Exactly the last N calls.
+//!
+//! A call takes the next index of a shared cursor (one `fetch_add`) and looks
+//! at that slot of a ring. Good calls that replace good calls write nothing
+//! else, so a healthy service pays one contended add and one load a call. A
+//! failed or slow call, and a good one that takes such a call's slot, swap the
+//! slot and move the difference to the tally: the tally is always the sum of
+//! the slots, however the threads interleave.
+
+use std::sync::OnceLock;
+
+use super::{Mark, Tally};
+use crate::{
+    breaker::word::{GENERATION_BITS, GENERATION_MASK, is_newer},
+    sync::{
+        AtomicU32, AtomicU64,
+        Ordering::{AcqRel, Acquire, Relaxed},
+    },
+};
+
+/// Rings of 64, 128, … 16,384 slots; made when first needed, kept for reuse.
+const RING_SIZES: usize = 9;
+const SMALLEST_RING: u32 = 64;
+
+/// The cursor is brought back once its count passes this, long before it could
+/// run into the generation above it.
+const REBASE_AT: u32 = 1 << 31;
+
+#[derive(Debug)]
+pub(in crate::breaker) struct CountWindow {
+    /// `generation << 32 | calls of this generation`.
+    cursor: AtomicU64,
+    /// `generation << 42 | void << 28 | slow << 14 | failures`.
+    tally: AtomicU64,
+    /// Calls of former generations and of the cursor's former rounds.
+    retired: AtomicU64,
+    rings: [OnceLock<Box<[AtomicU32]>>; RING_SIZES],
+}
+
+impl CountWindow {
+    pub(in crate::breaker) fn new() -> Self {
+        Self {
+            cursor: AtomicU64::new(0),
+            tally: AtomicU64::new(0),
+            retired: AtomicU64::new(0),
+            rings: [const { OnceLock::new() }; RING_SIZES],
+        }
+    }
+
+    /// Makes an empty window of `generation`. To be called before the
+    /// generation is entered; any number of threads may.
+    pub(in crate::breaker) fn begin(&self, generation: u32) {
+        // The tally first: whoever finds the new cursor finds the new tally.
+        advance(&self.tally, TALLY_SHIFT, generation);
+        if let Some(old) = advance(&self.cursor, 32, generation) {
+            // ordering: Relaxed. A statistic.
+            self.retired.fetch_add(u64::from(low32(old)), Relaxed);
+        }
+    }
+
+    /// Adds a call and returns what the window of `size` then holds, or `None`
+    /// if the window has gone on to another generation.
+    #[inline]
+    pub(in crate::breaker) fn record(
+        &self,
+        generation: u32,
+        size: u32,
+        mark: Mark,
+    ) -> Option<Tally> {
+        // ordering: AcqRel. Pairs with `begin`: the tally that belongs to this
+        // cursor is seen.
+        let taken = self.cursor.fetch_add(1, AcqRel);
+        let (owner, index) = (generation_of(taken, 32), low32(taken));
+        if index >= REBASE_AT {
+            self.rebase(size);
+        }
+        if owner != generation {
+            // The index is spent; a void keeps it from counting as a call.
+            self.place(owner, index, size, VOID);
+            return None;
+        }
+        let bits = u32::from(mark.failure) * FAILURE + u32::from(mark.slow) * SLOW;
+        self.place(owner, index, size, bits);
+        Some(self.tally_at(generation, index.saturating_add(1), size))
+    }
+
+    /// What the window of `size` holds now.
+    pub(in crate::breaker) fn tally(&self, generation: u32, size: u32) -> Tally {
+        let cursor = self.cursor.load(Acquire);
+        if generation_of(cursor, 32) == generation {
+            self.tally_at(generation, low32(cursor), size)
+        } else {
+            Tally::default()
+        }
+    }
+
+    /// All calls ever recorded, voids included.
+    pub(in crate::breaker) fn calls_ever(&self) -> u64 {
+        // Retired first: a call may be missed between the two, never counted twice.
+        let retired = self.retired.load(Acquire);
+        retired + u64::from(low32(self.cursor.load(Acquire)))
+    }
+
+    #[inline]
+    fn place(&self, generation: u32, index: u32, size: u32, bits: u32) {
+        let slot = &self.ring(size)[(index % size) as usize];
+        let tagged = generation << SLOT_SHIFT | bits;
+        // ordering: Relaxed. Slots publish nothing; the tally is kept equal
+        // to their sum by the atomicity of `swap` alone.
+        let seen = slot.load(Relaxed);
+        if bits == 0 && bits_of(seen, generation) == 0 {
+            return;
+        }
+        let old = bits_of(slot.swap(tagged, Relaxed), generation);
+        if old != bits {
+            self.shift(generation, old, bits);
+        }
+    }
+
+    /// Moves the tally from `old` bits to `new` bits.
+    fn shift(&self, generation: u32, old: u32, new: u32) {
+        let update = |tally: u64| {
+            (generation_of(tally, TALLY_SHIFT) == generation)
+                .then(|| tally + spread(new) - spread(old))
+        };
+        // ordering: AcqRel. The last of several failing calls sees the sum of all.
+        let _ = self.tally.fetch_update(AcqRel, Relaxed, update);
+    }
+
+    #[inline]
+    fn tally_at(&self, generation: u32, calls: u32, size: u32) -> Tally {
+        // ordering: Acquire. Pairs with `shift`.
+        let tally = self.tally.load(Acquire);
+        if generation_of(tally, TALLY_SHIFT) != generation {
+            return Tally::default();
+        }
+        let field = |shift: u32| low32(tally >> shift & FIELD_MASK);
+        Tally {
+            calls: calls.min(size).saturating_sub(field(28)),
+            failures: field(0),
+            slow: field(14),
+        }
+    }
+
+    fn ring(&self, size: u32) -> &[AtomicU32] {
+        let slots = size.max(SMALLEST_RING).next_power_of_two();
+        let class = (slots / SMALLEST_RING).trailing_zeros() as usize;
+        self.rings[class.min(RING_SIZES - 1)]
+            .get_or_init(|| (0..slots).map(|_| AtomicU32::new(EMPTY)).collect())
+    }
+
+    #[cold]
+    fn rebase(&self, size: u32) {
+        let surplus = u64::from(REBASE_AT / size * size - size);
+        let update = |cursor: u64| (low32(cursor) >= REBASE_AT).then(|| cursor - surplus);
+        // ordering: AcqRel, so as not to weaken the cursor's chain.
+        if self.cursor.fetch_update(AcqRel, Relaxed, update).is_ok() {
+            self.retired.fetch_add(surplus, Relaxed);
+        }
+    }
+}
+
+const FAILURE: u32 = 1;
+const SLOW: u32 = 2;
+const VOID: u32 = 4;
+const SLOT_SHIFT: u32 = 3;
+/// No generation reaches into the top bits, so this belongs to none.
+const EMPTY: u32 = u32::MAX;
+
+const TALLY_SHIFT: u32 = 42;
+const FIELD_MASK: u64 = (1 << 14) - 1;
+
+/// The outcome in a slot, if it is of this generation.
+#[inline]
+const fn bits_of(slot: u32, generation: u32) -> u32 {
+    if slot >> SLOT_SHIFT == generation {
+        slot & (FAILURE | SLOW | VOID)
+    } else {
+        0
+    }
+}
+
+/// An outcome's bits as addends of the tally's fields.
+fn spread(bits: u32) -> u64 {
+    let bit = |mask: u32| u64::from(bits & mask != 0);
+    bit(FAILURE) | bit(SLOW) << 14 | bit(VOID) << 28
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
+const fn low32(word: u64) -> u32 {
+    word as u32
+}
+
+#[inline]
+const fn generation_of(word: u64, shift: u32) -> u32 {
+    low32(word >> shift) & GENERATION_MASK
+}
+
+/// Sets `word` to an empty one of `generation` unless it is there or beyond;
+/// returns what it replaced.
+pub(in crate::breaker) fn advance(word: &AtomicU64, shift: u32, generation: u32) -> Option<u64> {
+    const { assert!(GENERATION_BITS <= 22) };
+    // ordering: AcqRel. Releases what was prepared before, acquires what
+    // another thread prepared for the same generation.
+    word.fetch_update(AcqRel, Acquire, |seen| {
+        is_newer(generation, generation_of(seen, shift)).then(|| u64::from(generation) << shift)
+    })
+    .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::VecDeque;
+
+    const GOOD: Mark = Mark {
+        failure: false,
+        slow: false,
+    };
+    const BAD: Mark = Mark {
+        failure: true,
+        slow: false,
+    };
+
+    proptest! {
+        #[test]
+        fn the_window_is_exactly_the_last_n_calls(
+            size in 1u32..200,
+            marks in prop::collection::vec((any::<bool>(), any::<bool>()), 0..600),
+        ) {
+            let window = CountWindow::new();
+            let mut model = VecDeque::new();
+            for (failure, slow) in marks {
+                let got = window.record(0, size, Mark { failure, slow });
+                model.push_back((failure, slow));
+                if model.len() > size as usize {
+                    model.pop_front();
+                }
+                let expected = Tally {
+                    calls: u32::try_from(model.len()).unwrap(),
+                    failures: u32::try_from(model.iter().filter(|m| m.0).count()).unwrap(),
+                    slow: u32::try_from(model.iter().filter(|m| m.1).count()).unwrap(),
+                };
+                prop_assert_eq!(got, Some(expected));
+                prop_assert_eq!(window.tally(0, size), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_generation_starts_empty_and_an_old_call_leaves_no_trace_in_it() {
+        let window = CountWindow::new();
+        for _ in 0..10 {
+            window.record(0, 10, BAD);
+        }
+        window.begin(1);
+        assert_eq!(window.tally(1, 10), Tally::default());
+        assert_eq!(window.record(0, 10, BAD), None);
+        assert_eq!(window.tally(1, 10), Tally::default());
+        let one = Tally {
+            calls: 1,
+            failures: 1,
+            slow: 0,
+        };
+        assert_eq!(window.record(1, 10, BAD), Some(one));
+        assert_eq!(window.calls_ever(), 12);
+    }
+
+    #[test]
+    fn a_late_begin_does_not_bring_an_old_generation_back() {
+        let window = CountWindow::new();
+        window.begin(7);
+        window.record(7, 10, BAD);
+        window.begin(3);
+        window.begin(7);
+        assert_eq!(window.tally(7, 10).failures, 1);
+    }
+
+    #[test]
+    fn the_tally_is_the_sum_of_the_slots_after_a_storm_of_threads() {
+        let window = CountWindow::new();
+        let calls = if cfg!(miri) { 50 } else { 20_000 };
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let window = &window;
+                scope.spawn(move || {
+                    for call in 0..calls {
+                        window.record(0, 100, if (call + thread) % 3 == 0 { BAD } else { GOOD });
+                    }
+                });
+            }
+        });
+        let held: u32 = window.ring(100)[..100]
+            .iter()
+            .map(|slot| bits_of(slot.load(Relaxed), 0) & FAILURE)
+            .sum();
+        assert_eq!(window.tally(0, 100).failures, held);
+        assert_eq!(window.calls_ever(), 4 * calls);
+    }
+
+    #[test]
+    fn the_cursor_is_brought_back_before_it_overflows() {
+        let window = CountWindow::new();
+        window.cursor.store(u64::from(REBASE_AT), Relaxed);
+        let full = Tally {
+            calls: 100,
+            failures: 1,
+            slow: 0,
+        };
+        assert_eq!(window.record(0, 100, BAD), Some(full));
+        assert!(low32(window.cursor.load(Relaxed)) < 300);
+        for _ in 0..99 {
+            assert_eq!(window.record(0, 100, GOOD), Some(full));
+        }
+        assert_eq!(
+            window.record(0, 100, GOOD).map(|tally| tally.failures),
+            Some(0)
+        );
+        assert_eq!(window.calls_ever(), u64::from(REBASE_AT) + 101);
+    }
+}
