@@ -6,6 +6,10 @@ pub mod breaker;
 pub mod clock;
 #[cfg(feature = "control")]
 pub mod control;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+#[cfg(feature = "http")]
+pub mod problem;
 pub mod snapshot;
 mod sync;
 

@@ -45,6 +45,32 @@ pub struct Snapshot {
     pub config: ConfigSnapshot,
     /// Finished HTTP requests by method, route and status.
     pub http: HttpSnapshot,
+    /// How it goes with the black box itself.
+    pub black_box: BlackBoxSnapshot,
+}
+
+impl Snapshot {
+    /// A service of which nothing is known but its name.
+    #[must_use]
+    pub fn of_nothing(service: &str) -> Self {
+        let now = Timestamp::now();
+        Self {
+            format: FORMAT,
+            service: service.to_owned(),
+            replica: String::new(),
+            pid: std::process::id(),
+            version: "0".to_owned(),
+            started_at: now,
+            taken_at: now,
+            heartbeat_age_ms: None,
+            breakers: Vec::new(),
+            pools: Vec::new(),
+            health: HealthSnapshot::default(),
+            config: ConfigSnapshot::default(),
+            http: HttpSnapshot::default(),
+            black_box: BlackBoxSnapshot::default(),
+        }
+    }
 }
 
 /// State of a circuit.
@@ -416,4 +442,13 @@ pub struct HttpSeries {
     pub count: u64,
     /// How long they took until the response head was ready.
     pub durations: DurationHistogram,
+}
+
+/// How it goes with the black box file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlackBoxSnapshot {
+    /// Files found at the start that could not be believed and were set aside.
+    pub refused: u64,
+    /// Writes that failed.
+    pub write_failures: u64,
 }
