@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod breaker;
+#[cfg(feature = "config")]
+pub mod config;
 #[cfg(feature = "control")]
 pub mod control;
 pub mod snapshot;
