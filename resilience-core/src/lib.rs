@@ -4,6 +4,8 @@
 
 pub mod breaker;
 pub mod clock;
+#[cfg(feature = "config")]
+pub mod config;
 #[cfg(feature = "control")]
 pub mod control;
 #[cfg(feature = "metrics")]

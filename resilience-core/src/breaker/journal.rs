@@ -25,6 +25,8 @@ pub(super) struct Journal {
     /// Newest first, by generation: two threads that change the state one
     /// after the other may arrive here in the other order.
     events: VecDeque<BreakerEvent>,
+    /// Those of the process before a restart, whose generations were its own.
+    former: Vec<BreakerEvent>,
     transitions: Vec<TransitionCount>,
 }
 
@@ -37,6 +39,7 @@ impl Journal {
             settings: BreakerSettings::default(),
             observer: None,
             events: VecDeque::new(),
+            former: Vec::new(),
             transitions: Vec::new(),
         }
     }
@@ -56,12 +59,12 @@ impl Journal {
 
     /// Takes over the events of the process before a restart.
     pub(super) fn continue_from(&mut self, events: &[BreakerEvent]) {
-        self.events.extend(events.iter().cloned());
-        self.events.truncate(MOST_EVENTS);
+        self.former = events.iter().take(MOST_EVENTS).cloned().collect();
     }
 
     pub(super) fn events(&self) -> Vec<BreakerEvent> {
-        self.events.iter().cloned().collect()
+        let all = self.events.iter().chain(&self.former);
+        all.take(MOST_EVENTS).cloned().collect()
     }
 
     pub(super) fn transitions(&self) -> Vec<TransitionCount> {

@@ -295,6 +295,19 @@ fn a_restored_circuit_waits_for_the_rest_and_never_longer_than_configured() {
 }
 
 #[test]
+fn the_flight_recorder_of_a_former_process_stands_behind_the_events_of_this_one() {
+    let (former, _hand) = tripped();
+    former.reset(&Reset::default()).unwrap();
+    let (breaker, _hand) = breaker(small());
+    breaker.restore_open(Duration::ZERO, &former.snapshot().events);
+    assert_eq!(breaker.state(), State::Closed);
+    fail(&breaker, 2);
+    let causes: Vec<_> = breaker.snapshot().events.iter().map(|e| e.cause).collect();
+    assert_eq!(causes, [Cause::FailureRate, Cause::Reset, Cause::FailureRate]);
+    assert_eq!(breaker.snapshot().transitions.len(), 1);
+}
+
+#[test]
 fn an_observer_may_read_the_breaker_and_sees_each_transition() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let registry = Registry::new();

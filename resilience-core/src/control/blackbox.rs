@@ -113,7 +113,7 @@ pub fn write(path: &Path, snapshot: &Snapshot) -> io::Result<()> {
 
 /// Puts a black box that cannot be believed out of the way, over any other
 /// that was, and says where.
-pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
+pub(crate) fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let aside = path.with_extension("blackbox.refused");
     fs::rename(path, &aside)?;
     Ok(aside)

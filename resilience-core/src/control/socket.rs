@@ -60,14 +60,14 @@ pub enum SocketError {
 /// The name of a service in a run directory, held until dropped (or until the
 /// process ends, however it ends: the kernel lets go of the lock).
 #[derive(Debug)]
-pub(super) struct Name {
+pub(crate) struct Name {
     _lock: File,
     socket: PathBuf,
 }
 
 impl Name {
     /// Takes the name, or says who has it.
-    pub(super) fn take(run_dir: &Path, service: &str) -> Result<Self, SocketError> {
+    pub(crate) fn take(run_dir: &Path, service: &str) -> Result<Self, SocketError> {
         let socket = path(run_dir, service);
         if socket.as_os_str().len() > LONGEST_PATH {
             return Err(SocketError::TooLong { path: socket });
@@ -112,7 +112,7 @@ impl Name {
 
     /// Listens on the socket, mode 0660. One that lies there was left by a
     /// process that is gone: the name is ours.
-    pub(super) fn listen(&self) -> Result<UnixListener, SocketError> {
+    pub(crate) fn listen(&self) -> Result<UnixListener, SocketError> {
         let failed = |what| {
             let path = self.socket.clone();
             move |source| SocketError::Io { what, path, source }

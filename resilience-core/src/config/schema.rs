@@ -1,0 +1,92 @@
+//! The keys there are.
+
+/// Sections at the top of the file.
+pub(super) const TOP: &[&str] = &[
+    "resilience",
+    "fallback",
+    "database",
+    "health",
+    "logging",
+    "services",
+];
+/// Keys of `resilience`.
+pub(super) const RESILIENCE: &[&str] = &["circuit_breaker"];
+/// Keys of a `circuit_breaker` section.
+pub(super) const BREAKER: &[&str] = &[
+    "enabled",
+    "window",
+    "minimum_calls",
+    "failure_rate_threshold",
+    "slow_call_duration",
+    "slow_call_rate_threshold",
+    "wait_in_open",
+    "half_open_permits",
+    "probe_lease",
+];
+/// Keys of `window`, of which one is given.
+pub(super) const WINDOW: &[&str] = &["calls", "seconds"];
+/// Keys of a `fallback` section.
+pub(super) const FALLBACK: &[&str] = &["enabled", "strategy", "ttl", "stale_limit", "store"];
+/// Keys of `database`.
+pub(super) const DATABASE: &[&str] = &[
+    "pool_size",
+    "max_overflow",
+    "pool_timeout",
+    "statement_timeout",
+    "slow_query",
+    "leak_threshold",
+];
+/// Keys of `health`.
+pub(super) const HEALTH: &[&str] = &["ready"];
+/// Keys of `health.ready`.
+pub(super) const READY: &[&str] = &["database", "circuit_breakers"];
+/// Keys of `logging`.
+pub(super) const LOGGING: &[&str] = &["format", "level"];
+/// Keys of one service.
+pub(super) const SERVICE: &[&str] = &["circuit_breaker", "fallback"];
+
+/// Every section with its keys, to find where a misplaced key belongs.
+const SECTIONS: &[(&str, &[&str])] = &[
+    ("resilience", RESILIENCE),
+    ("resilience.circuit_breaker", BREAKER),
+    ("resilience.circuit_breaker.window", WINDOW),
+    ("fallback", FALLBACK),
+    ("database", DATABASE),
+    ("health", HEALTH),
+    ("health.ready", READY),
+    ("logging", LOGGING),
+];
+
+/// What to say of a key that is not among `known`.
+pub(super) fn advice(key: &str, known: &[&str]) -> String {
+    let all = known.join(", ");
+    // Far longer than any key: no slip of the finger, and dear to compare.
+    if key.len() > 64 {
+        return format!("known here: {all}");
+    }
+    let lower = key.to_lowercase().replace('-', "_");
+    let nearest = known
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(&lower, name), name))
+        .min();
+    if let Some((distance, name)) = nearest
+        // A third of the letters may be wrong; more, and the advice is noise.
+        && distance <= (name.len() / 3).max(1)
+    {
+        return format!("did you mean `{name}`? (known here: {all})");
+    }
+    let elsewhere: Vec<String> = SECTIONS
+        .iter()
+        .filter(|(_, keys)| keys.contains(&lower.as_str()))
+        .map(|(section, _)| format!("`{section}.{lower}`"))
+        .collect();
+    if elsewhere.is_empty() {
+        format!("known here: {all}")
+    } else {
+        // Most likely the indentation was lost.
+        format!(
+            "did you mean {}? (known here: {all})",
+            elsewhere.join(" or ")
+        )
+    }
+}
