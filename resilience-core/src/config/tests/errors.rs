@@ -133,6 +133,20 @@ fn a_duration_too_long_for_any_clock_is_refused() {
         "database: {pool_timeout: 18446744073709551615s 1000ms}",
         "config.yaml:1:26: `database.pool_timeout` is `18446744073709551615s 1000ms`, allowed: 1ms to 1h",
     );
+    assert!(
+        parse(&format!(
+            "database: {{pool_timeout: {}}}",
+            "1ms ".repeat(17)
+        ))
+        .is_err()
+    );
+    assert!(
+        parse(&format!(
+            "database: {{pool_timeout: {}}}",
+            "1ms ".repeat(16)
+        ))
+        .is_ok()
+    );
 }
 
 #[test]
@@ -272,6 +286,13 @@ fn deep_nesting_and_alias_bombs_are_refused_before_they_cost_anything() {
         bomb += &format!("a{level}: &a{level} {{{}}}\n", ten.join(", "));
     }
     let message = parse(&bomb).unwrap_err().to_string();
+    assert!(message.contains("more than 100000 values"), "{message}");
+
+    let wide: String = (0..1000).map(|n| format!("k{n}: 1, ")).collect();
+    let often: String = (0..200).map(|n| format!("a{n}: *w\n")).collect();
+    let message = parse(&format!("w: &w {{{wide}}}\n{often}"))
+        .unwrap_err()
+        .to_string();
     assert!(message.contains("more than 100000 values"), "{message}");
 
     let message = parse("a: &a {b: *a}").unwrap_err().to_string();
