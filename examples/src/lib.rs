@@ -11,6 +11,6 @@ pub mod postgres;
 pub mod process;
 pub mod stub;
 
-//pub use postgres::{PostgresOptions, TemporaryPostgres};
+pub use postgres::{PostgresOptions, TemporaryPostgres};
 pub use process::{ChildProcess, Program};
 //pub use stub::{Fault, Mode, Stub, StubOptions};

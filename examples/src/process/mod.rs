@@ -21,6 +21,7 @@ use std::{
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 
+pub(crate) use find::is_executable;
 pub use find::{BinaryNotFound, find_binary, find_in_path};
 use output::Output;
 pub use program::{Account, Program, SpawnError};
