@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod console;
 pub mod ports;
 pub mod postgres;
 pub mod process;
@@ -13,4 +14,4 @@ pub mod stub;
 
 pub use postgres::{PostgresOptions, TemporaryPostgres};
 pub use process::{ChildProcess, Program};
-//pub use stub::{Fault, Mode, Stub, StubOptions};
+pub use stub::{Fault, Mode, Stub, StubOptions};
