@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod console;
+pub mod demo;
 pub mod ports;
 pub mod postgres;
 pub mod process;
