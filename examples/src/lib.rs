@@ -1,1 +1,18 @@
-//! Examples.
+//! What the demo and the integration tests start: a PostgreSQL of their own,
+//! processes that never outlive them, and an upstream that can be broken.
+//!
+//! Nothing here is shipped. It lives in a library so that a test and the demo
+//! cannot drift apart: both start the same things in the same way.
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod console;
+pub mod demo;
+pub mod ports;
+pub mod postgres;
+pub mod process;
+pub mod stub;
+
+pub use postgres::{PostgresOptions, TemporaryPostgres};
+pub use process::{ChildProcess, Program};
+pub use stub::{Fault, Mode, Stub, StubOptions};
