@@ -303,7 +303,10 @@ fn the_flight_recorder_of_a_former_process_stands_behind_the_events_of_this_one(
     assert_eq!(breaker.state(), State::Closed);
     fail(&breaker, 2);
     let causes: Vec<_> = breaker.snapshot().events.iter().map(|e| e.cause).collect();
-    assert_eq!(causes, [Cause::FailureRate, Cause::Reset, Cause::FailureRate]);
+    assert_eq!(
+        causes,
+        [Cause::FailureRate, Cause::Reset, Cause::FailureRate]
+    );
     assert_eq!(breaker.snapshot().transitions.len(), 1);
 }
 
