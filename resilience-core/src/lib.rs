@@ -4,6 +4,16 @@
 pub mod breaker;
 #[cfg(feature = "control")]
 pub mod control;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(feature = "log")]
+pub mod log;
+#[cfg(feature = "http")]
+pub mod problem;
 pub mod snapshot;
 
 pub use breaker::{BreakerConfig, BreakerConfigError, BreakerOptions, Window};
+#[cfg(feature = "http")]
+pub use http::{CorrelationId, CorrelationIdLayer, HttpMetrics, HttpMetricsLayer};
+#[cfg(feature = "http")]
+pub use problem::Problem;
