@@ -8,10 +8,20 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "control")]
 pub mod control;
+#[cfg(feature = "http")]
+pub mod health;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(feature = "log")]
+pub mod log;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+#[cfg(feature = "postgres")]
+pub mod pool;
 #[cfg(feature = "http")]
 pub mod problem;
+#[cfg(feature = "service")]
+mod service;
 pub mod snapshot;
 mod sync;
 
@@ -24,3 +34,11 @@ pub use breaker::{
     CircuitBreakerLayer, CircuitBreakerService, Classify, ErrorsFail, HttpStatusFails,
 };
 pub use clock::{Clock, ManualClock};
+#[cfg(feature = "http")]
+pub use health::Health;
+#[cfg(feature = "http")]
+pub use http::{CorrelationId, CorrelationIdLayer, HttpMetrics, HttpMetricsLayer};
+#[cfg(feature = "http")]
+pub use problem::Problem;
+#[cfg(feature = "service")]
+pub use service::{Resilience, ResilienceBuilder, StartError};

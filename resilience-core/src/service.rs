@@ -20,11 +20,11 @@ use tokio::{sync::Notify, task::AbortHandle};
 use crate::{
     breaker::{CircuitBreaker, Observer, Registry},
     clock::Clock,
-    config::{Config, ConfigErrors, ConfigStore, LogFormat, Reload, process_env},
+    config::{Config, ConfigErrors, ConfigStore, LogFormat, LogLevel, Reload, process_env},
     control::{
         ControlError, ControlThread, LocalSource, Plan, TakeSnapshot,
         blackbox::{self, BlackBoxError},
-        socket::{Name, SocketError},
+        socket::Name,
     },
     health::{Health, health_router},
     http::{CorrelationIdLayer, HttpMetrics, HttpMetricsLayer},
@@ -154,7 +154,10 @@ impl ResilienceBuilder {
     /// error and gives the exit code.
     pub fn start(self) -> Result<Resilience, StartError> {
         // First of all: what follows is logged, and so is its failure.
-        let log = self.log.then(|| log::init(LogOptions::new(&self.name)).ok()).flatten();
+        let log = self
+            .log
+            .then(|| log::init(LogOptions::new(&self.name)).ok())
+            .flatten();
         let started = self.assemble(log);
         match &started {
             Ok(_) => log::startup("control", "the admin API listens on its socket"),
@@ -211,8 +214,14 @@ impl ResilienceBuilder {
             },
         };
         let control = ControlThread::start(name, plan).inspect_err(|_| heartbeat.abort())?;
-        let running = Arc::new(Running { heartbeat, _control: control });
-        Ok(Resilience { parts, _running: running })
+        let running = Arc::new(Running {
+            heartbeat,
+            _control: control,
+        });
+        Ok(Resilience {
+            parts,
+            _running: running,
+        })
     }
 }
 
@@ -265,7 +274,6 @@ impl Resilience {
 
     /// Adds `/health/live`, `/health/ready`, `/health/startup` and `/metrics` to
     /// the service's routes, and correlation ids and HTTP metrics around them.
-    #[must_use]
     pub fn wrap(&self, router: Router) -> Router {
         let (health, scraped) = (Arc::clone(&self.parts), Arc::clone(&self.parts));
         let metrics = get(move || {
@@ -288,13 +296,22 @@ impl Resilience {
         use crate::health::CheckOk;
 
         let shown = pool.clone();
-        self.parts.pools.lock().push(Box::new(move || shown.snapshot()));
+        self.parts
+            .pools
+            .lock()
+            .push(Box::new(move || shown.snapshot()));
         let (pool, severity) = (pool.clone(), self.config().ready().database);
         let (every, within) = (Duration::from_secs(1), Duration::from_secs(2));
-        self.parts.health.register("database", severity, every, within, move || {
-            let pool = pool.clone();
-            async move { pool.ping().await.map(|()| CheckOk::pass()) }
-        });
+        let added = self
+            .parts
+            .health
+            .register("database", severity, every, within, move || {
+                let pool = pool.clone();
+                async move { pool.ping().await.map(|()| CheckOk::Pass) }
+            });
+        if let Err(error) = added {
+            tracing::error!(class = "health", "the pool is not watched: {error}");
+        }
     }
 }
 
@@ -326,7 +343,9 @@ impl Parts {
     /// Takes over what the process before this one left of a breaker.
     fn restore(&self, breaker: &CircuitBreaker, name: &str) {
         let Some(former) = &self.former else { return };
-        let Some(left) = former.breakers.iter().find(|b| b.name == name) else { return };
+        let Some(left) = former.breakers.iter().find(|b| b.name == name) else {
+            return;
+        };
         let wait = match (left.state, left.retry_after_ms) {
             (State::Open, Some(wait_ms)) => Duration::from_millis(wait_ms),
             _ => Duration::ZERO,
@@ -347,7 +366,7 @@ impl Parts {
     fn apply(&self, config: &Config) {
         if let Some(log) = &self.log {
             let logging = config.logging();
-            log.set_level(logging.level.as_tracing());
+            log.set_level(level_of(logging.level));
             log.set_format(match logging.format {
                 LogFormat::Json => log::Format::Json,
                 _ => log::Format::Text,
@@ -361,8 +380,10 @@ impl Parts {
             breaker.configure(config.breaker(&name));
             breaker.describe(config.breaker_settings(&name));
         }
-        self.health.set_severity("database", config.ready().database);
-        self.health.set_severity("circuit_breakers", config.ready().circuit_breakers);
+        self.health
+            .set_severity("database", config.ready().database);
+        self.health
+            .set_severity("circuit_breakers", config.ready().circuit_breakers);
         if config.set_explicitly("fallback") {
             tracing::warn!(
                 "`fallback` is set, but this version has no fallback yet: the setting has no effect"
@@ -375,7 +396,10 @@ impl Parts {
             Reload::Unchanged => {}
             Reload::Applied(config) => {
                 self.apply(&config);
-                tracing::info!("the configuration was reloaded from {}", source_of(self.config.path()));
+                tracing::info!(
+                    "the configuration was reloaded from {}",
+                    source_of(self.config.path())
+                );
             }
             Reload::Refused(errors) => tracing::error!(
                 class = "config",
@@ -389,25 +413,30 @@ impl Parts {
     fn watch_circuits(&self) {
         let registry = self.registry.clone();
         let severity = self.config.current().ready().circuit_breakers;
-        self.health.register_fn("circuit_breakers", severity, move || {
-            let open: Vec<String> = registry
-                .all()
-                .iter()
-                .filter(|breaker| breaker.state() != State::Closed)
-                .map(|breaker| format!("{} is {}", breaker.name(), breaker.state()))
-                .collect();
-            if open.is_empty() {
-                (HealthStatus::Pass, None)
-            } else {
-                (HealthStatus::Fail, Some(open.join(", ")))
-            }
-        });
+        let added = self
+            .health
+            .register_fn("circuit_breakers", severity, move || {
+                let open: Vec<String> = registry
+                    .all()
+                    .iter()
+                    .filter(|breaker| breaker.state() != State::Closed)
+                    .map(|breaker| format!("{} is {}", breaker.name(), breaker.state()))
+                    .collect();
+                if open.is_empty() {
+                    (HealthStatus::Pass, None)
+                } else {
+                    (HealthStatus::Fail, Some(open.join(", ")))
+                }
+            });
+        debug_assert!(added.is_ok(), "the first check of that name");
     }
 
     fn heartbeat_age(&self) -> Option<Duration> {
         match self.heartbeat_ns.load(Relaxed) {
             0 => None,
-            beat => Some(Duration::from_nanos(self.clock.now_ns().saturating_sub(beat))),
+            beat => Some(Duration::from_nanos(
+                self.clock.now_ns().saturating_sub(beat),
+            )),
         }
     }
 
@@ -444,10 +473,12 @@ pub enum StartError {
     #[error("{0}")]
     Config(#[from] ConfigErrors),
     /// The control plane could not start.
-    #[error("{0}{}", cause_of(.0))]
+    #[error("{error}{cause}", error = .0, cause = cause_of(.0))]
     Control(#[from] ControlError),
     /// There is no tokio runtime here.
-    #[error("there is no tokio runtime here; call `start` inside of the service's `#[tokio::main]`")]
+    #[error(
+        "there is no tokio runtime here; call `start` inside of the service's `#[tokio::main]`"
+    )]
     NoRuntime,
 }
 
@@ -483,7 +514,9 @@ async fn beat(parts: Arc<Parts>) {
     loop {
         ticks.tick().await;
         // Never 0, which means that there was none.
-        parts.heartbeat_ns.store(parts.clock.now_ns().max(1), Relaxed);
+        parts
+            .heartbeat_ns
+            .store(parts.clock.now_ns().max(1), Relaxed);
     }
 }
 
@@ -512,11 +545,24 @@ fn observer(changed: Arc<Notify>) -> Observer {
     })
 }
 
+const fn level_of(level: LogLevel) -> tracing::Level {
+    match level {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Trace => tracing::Level::TRACE,
+    }
+}
+
 /// The black box of the process before this one, and how many were refused.
 fn read_former(path: &Path, service: &str) -> (Option<Snapshot>, u64) {
     let refusal = match blackbox::read(path) {
         Ok(former) if former.service == service => {
-            log::startup("black box", format!("taken over, written at {}", former.taken_at));
+            log::startup(
+                "black box",
+                format!("taken over, written at {}", former.taken_at),
+            );
             return (Some(former), 0);
         }
         Ok(former) => format!("it belongs to `{}`", former.service),
@@ -543,5 +589,8 @@ fn source_of(file: Option<&Path>) -> String {
 }
 
 fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
 }

@@ -69,14 +69,19 @@ impl Database {
                       VALUES ($1, $2, $3) RETURNING id";
         let statement = client.prepare_cached(insert).await?;
         let row = client
-            .query_one(&statement, &[&new.user_id, &new.amount_cents, &new.currency])
+            .query_one(
+                &statement,
+                &[&new.user_id, &new.amount_cents, &new.currency],
+            )
             .await?;
         Ok(row.get(0))
     }
 
     pub(super) async fn finish_payment(&self, id: i64, status: &str) -> Result<(), ApiError> {
         let client = self.pool.get().await?;
-        let update = client.prepare_cached("UPDATE payments SET status = $2 WHERE id = $1").await?;
+        let update = client
+            .prepare_cached("UPDATE payments SET status = $2 WHERE id = $1")
+            .await?;
         client.execute(&update, &[&id, &status]).await?;
         Ok(())
     }
@@ -86,6 +91,12 @@ impl Database {
         let select = "SELECT id, item FROM orders WHERE user_id = $1 ORDER BY id";
         let statement = client.prepare_cached(select).await?;
         let rows = client.query(&statement, &[&user]).await?;
-        Ok(rows.iter().map(|row| Order { id: row.get(0), item: row.get(1) }).collect())
+        Ok(rows
+            .iter()
+            .map(|row| Order {
+                id: row.get(0),
+                item: row.get(1),
+            })
+            .collect())
     }
 }

@@ -92,7 +92,7 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         self.log();
-        let problem = Problem::new(self.status(), self.to_string(), self.advice());
+        let problem = Problem::new(self.status(), self.to_string()).advice(self.advice());
         let mut response = problem.into_response();
         if let Self::CircuitOpen { retry_after } = self {
             // Rounded up: a client that comes back too early is refused again.

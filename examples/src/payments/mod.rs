@@ -17,7 +17,7 @@ use resilience_core::CircuitBreaker;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use database::Database;
+pub use database::{Database, Order};
 pub use error::ApiError;
 pub use upstream::PaymentProvider;
 
@@ -89,7 +89,14 @@ async fn pay(
     match payments.provider.charge(id, &new).await {
         Ok(charge) => {
             payments.database.finish_payment(id, "charged").await?;
-            Ok((StatusCode::CREATED, Json(Payment { id, status: "charged", charge })))
+            Ok((
+                StatusCode::CREATED,
+                Json(Payment {
+                    id,
+                    status: "charged",
+                    charge,
+                }),
+            ))
         }
         Err(error) => {
             payments.database.finish_payment(id, "failed").await?;
@@ -108,7 +115,7 @@ async fn rate(
 async fn orders(
     State(payments): State<Payments>,
     Path(user): Path<i64>,
-) -> Result<Json<Vec<database::Order>>, ApiError> {
+) -> Result<Json<Vec<Order>>, ApiError> {
     payments.database.orders_of(user).await.map(Json)
 }
 

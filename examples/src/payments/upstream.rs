@@ -43,7 +43,10 @@ impl PaymentProvider {
             .layer(CircuitBreakerLayer::http(breaker))
             .layer(tower::timeout::TimeoutLayer::new(ANSWER_WITHIN))
             .service(http);
-        Self { base: base.trim_end_matches('/').to_owned(), client }
+        Self {
+            base: base.trim_end_matches('/').to_owned(),
+            client,
+        }
     }
 
     /// The rate of a currency.
@@ -53,9 +56,12 @@ impl PaymentProvider {
     /// As each call of the provider: refused, failed, or answered with a 4xx.
     pub async fn rate(&self, currency: &str) -> Result<Value, ApiError> {
         if !currency.bytes().all(|byte| byte.is_ascii_alphabetic()) {
-            return Err(ApiError::bad_request("a currency has letters only, such as EUR"));
+            return Err(ApiError::bad_request(
+                "a currency has letters only, such as EUR",
+            ));
         }
-        self.call(Method::GET, &format!("/rates/{currency}"), Bytes::new()).await
+        self.call(Method::GET, &format!("/rates/{currency}"), Bytes::new())
+            .await
     }
 
     /// Charges a payment.
@@ -69,7 +75,8 @@ impl PaymentProvider {
             "amount_cents": payment.amount_cents,
             "currency": payment.currency,
         });
-        self.call(Method::POST, "/charges", body.to_string().into()).await
+        self.call(Method::POST, "/charges", body.to_string().into())
+            .await
     }
 
     async fn call(&self, method: Method, path: &str, body: Bytes) -> Result<Value, ApiError> {
@@ -82,29 +89,50 @@ impl PaymentProvider {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))
             .map_err(|_| ApiError::bad_request("that makes no request"))?;
-        let response = self.client.clone().oneshot(request).await.map_err(|error| match error {
-            CallError::Open { retry_after } => ApiError::CircuitOpen { retry_after },
-            CallError::Inner(error) => failed(&error),
-            other => ApiError::Provider { what: other.to_string(), class: "upstream" },
-        })?;
+        let response = self
+            .client
+            .clone()
+            .oneshot(request)
+            .await
+            .map_err(|error| match error {
+                CallError::Open { retry_after } => ApiError::CircuitOpen { retry_after },
+                CallError::Inner(error) => failed(&error),
+                other => ApiError::Provider {
+                    what: other.to_string(),
+                    class: "upstream",
+                },
+            })?;
         read(response).await
     }
 }
 
 fn failed(error: &BoxError) -> ApiError {
-    let class = if error.is::<tower::timeout::error::Elapsed>() { "timeout" } else { "connect" };
-    ApiError::Provider { what: error.to_string(), class }
+    let class = if error.is::<tower::timeout::error::Elapsed>() {
+        "timeout"
+    } else {
+        "connect"
+    };
+    ApiError::Provider {
+        what: error.to_string(),
+        class,
+    }
 }
 
 async fn read(response: Response<hyper::body::Incoming>) -> Result<Value, ApiError> {
     let status = response.status();
     if status.is_server_error() {
-        return Err(ApiError::Provider { what: format!("it answered {status}"), class: "upstream_5xx" });
+        return Err(ApiError::Provider {
+            what: format!("it answered {status}"),
+            class: "upstream_5xx",
+        });
     }
     if !status.is_success() {
         return Err(ApiError::Refused(status));
     }
-    let broken = |what: String| ApiError::Provider { what, class: "upstream_body" };
+    let broken = |what: String| ApiError::Provider {
+        what,
+        class: "upstream_body",
+    };
     let body = Limited::new(response.into_body(), MOST_BODY);
     let body = tokio::time::timeout(ANSWER_WITHIN, body.collect())
         .await

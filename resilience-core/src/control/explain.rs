@@ -56,7 +56,7 @@ fn summary(breaker: &BreakerSnapshot, event: Option<&BreakerEvent>, now: Timesta
     }
     match breaker.state {
         State::Open => {
-            let wait = breaker.retry_after_ms.unwrap_or(0).div_ceil(1000);
+            let wait = breaker.retry_after_ms.map_or(0, |ms| (ms + 500) / 1000);
             if wait > 0 {
                 text += &format!(" Calls are refused; a probe is let through in {wait} s.");
             } else {

@@ -159,8 +159,10 @@ async fn reset<S: AdminSource>(
         Problem::new(
             rejection.status(),
             format!("the body was not taken: {}", rejection.body_text()),
-            format!("send no body, or JSON of at most {MOST_BODY} bytes"),
         )
+        .advice(format!(
+            "send no body, or JSON of at most {MOST_BODY} bytes"
+        ))
     })?;
     let mut request = read_request(&body)?;
     request.actor = text_of(&headers, ACTOR_HEADER);
@@ -240,8 +242,8 @@ fn bad_query(given: &str) -> Problem {
     Problem::new(
         StatusCode::BAD_REQUEST,
         format!("the query `{given}` is not known"),
-        "allowed are `dry_run` and `watch=5s` (a duration of at most 60s)",
     )
+    .advice("allowed are `dry_run` and `watch=5s` (a duration of at most 60s)")
 }
 
 fn read_request(body: &[u8]) -> Result<ResetRequest, Problem> {
@@ -252,8 +254,8 @@ fn read_request(body: &[u8]) -> Result<ResetRequest, Problem> {
         Problem::new(
             StatusCode::BAD_REQUEST,
             format!("the body is not what a reset takes: {error}"),
-            r#"send no body, or {"reason": "…", "if_generation": 7}, both optional"#,
         )
+        .advice(r#"send no body, or {"reason": "…", "if_generation": 7}, both optional"#)
     })
 }
 
@@ -356,33 +358,26 @@ fn bad_path(rejection: PathRejection) -> Problem {
             "the name in the path cannot be read: {}",
             rejection.body_text()
         ),
-        "GET /admin/circuit-breaker lists the names",
     )
+    .advice("GET /admin/circuit-breaker lists the names")
 }
 
 async fn method_not_allowed() -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "the path does not take this method",
-        "use a method of the `Allow` header: GET reads, POST changes",
     )
+    .advice("use a method of the `Allow` header: GET reads, POST changes")
 }
 
 async fn not_found() -> Problem {
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        "there is nothing at this path",
-        "begin at GET /admin/circuit-breaker",
-    )
+    Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path")
+        .advice("begin at GET /admin/circuit-breaker")
 }
 
 impl From<Unavailable> for Problem {
     fn from(unavailable: Unavailable) -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            unavailable.what,
-            unavailable.advice,
-        )
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, unavailable.what).advice(unavailable.advice)
     }
 }
 
@@ -395,20 +390,12 @@ impl From<ResetError> for Problem {
                     Some(name) => format!("did you mean `{name}`?"),
                     None => "GET /admin/circuit-breaker lists the names".to_owned(),
                 };
-                Self::new(StatusCode::NOT_FOUND, detail, advice).with("nearest", nearest)
+                Self::new(StatusCode::NOT_FOUND, detail).advice(advice).with("nearest", nearest)
             }
-            ResetError::Moved { expected, actual } => Self::new(
-                StatusCode::CONFLICT,
-                detail,
-                "look at the breaker again, then reset it with its generation of now",
-            )
+            ResetError::Moved { expected, actual } => Self::new(StatusCode::CONFLICT, detail).advice("look at the breaker again, then reset it with its generation of now")
             .with("expected", expected)
             .with("actual", actual),
-            ResetError::Disabled => Self::new(
-                StatusCode::CONFLICT,
-                detail,
-                "set `enabled: true` for it in the configuration; it lets every call through now",
-            )
+            ResetError::Disabled => Self::new(StatusCode::CONFLICT, detail).advice("set `enabled: true` for it in the configuration; it lets every call through now")
             .with("reason", "disabled"),
             ResetError::Unavailable(unavailable) => unavailable.into(),
         }
@@ -421,7 +408,7 @@ mod tests {
 
     #[test]
     fn the_query_of_a_reset_is_read_or_refused() {
-        let parse = |query| ResetQuery::parse(query).map_err(|problem| problem.status());
+        let parse = |query| ResetQuery::parse(query).map_err(|problem| problem.status);
         let dry = ResetQuery {
             dry_run: true,
             watch: None,

@@ -83,7 +83,9 @@ impl Pool {
         let manager = Manager::from_config(
             postgres,
             NoTls,
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+            ManagerConfig {
+                recycling_method: RecyclingMethod::Fast,
+            },
         );
         let size = config.pool_size.saturating_add(config.max_overflow);
         let inner = deadpool_postgres::Pool::builder(manager)
@@ -93,7 +95,11 @@ impl Pool {
             .create_timeout(Some(CONNECT_WITHIN))
             .build()
             .map_err(PoolError::Build)?;
-        Ok(Self { inner, name: name.to_owned(), size })
+        Ok(Self {
+            inner,
+            name: name.to_owned(),
+            size,
+        })
     }
 
     /// A connection; back in the pool when dropped.
@@ -120,7 +126,10 @@ impl Pool {
     /// What stood in the way, with its causes, as one line.
     pub async fn ping(&self) -> Result<(), String> {
         let client = self.get().await.map_err(|error| causes(&error))?;
-        client.batch_execute("SELECT 1").await.map_err(|error| causes(&error))
+        client
+            .batch_execute("SELECT 1")
+            .await
+            .map_err(|error| causes(&error))
     }
 
     /// Its name, the `pool` label of its metrics.
