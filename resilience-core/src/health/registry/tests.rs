@@ -209,6 +209,16 @@ async fn severity_changes_while_it_runs() {
     assert_eq!(ready(), HealthStatus::Fail, "not answered yet");
     settle().await;
     assert_eq!(ready(), HealthStatus::Pass);
+
+    assert!(health.set_severity("database", Severity::Off));
+    assert!(health.set_severity("database", Severity::Critical));
+    assert_eq!(
+        ready(),
+        HealthStatus::Fail,
+        "an answer from before it was off"
+    );
+    settle().await;
+    assert_eq!(ready(), HealthStatus::Pass);
     assert!(!health.set_severity("no such check", Severity::Off));
 }
 
