@@ -37,5 +37,5 @@ mod text;
 pub use filter::{LogFilter, LogFilterError};
 pub use handle::{LogError, LogHandle, LogOptions, init};
 pub use layer::LineLayer;
-pub use record::{Format, Record};
+pub use record::{Format, FormatError, Record};
 pub use span::{STARTUP, correlation_span, startup, startup_failed};

@@ -17,8 +17,8 @@ pub(super) const CORRELATION: &str = "resilience_core::correlation";
 /// [`Instrument`](tracing::Instrument).
 #[must_use]
 pub fn correlation_span(id: &str) -> Span {
-    // At level ERROR, so that no level but `off` drops it: an error that
-    // cannot be found by its correlation id is half lost.
+    // At level ERROR, so that a subscriber other than ours keeps it at any
+    // level too: an error that cannot be found by its id is half lost.
     tracing::error_span!(target: CORRELATION, "request", correlation_id = id)
 }
 

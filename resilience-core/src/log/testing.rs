@@ -1,7 +1,6 @@
 //! What the tests of this crate read the log with.
 
 use std::{
-    future::Future,
     io::{self, Write},
     sync::Arc,
 };

@@ -38,7 +38,7 @@ const LIMIT: usize = 200;
 /// these are is said in [`HttpSnapshot::folded`].
 ///
 /// **Cost.** A known series takes a load of a pointer, a hash of the route and
-/// four atomic additions; no lock, no allocation. A new one copies the table,
+/// a few atomic additions; no lock, no allocation. A new one copies the table,
 /// under a lock.
 #[derive(Clone)]
 pub struct HttpMetrics {

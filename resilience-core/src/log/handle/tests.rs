@@ -158,3 +158,15 @@ fn a_closed_pipe_loses_lines_and_nothing_else() {
     });
     assert_eq!(handle.lost(), 2);
 }
+
+#[test]
+fn a_second_log_is_refused_and_says_what_to_do() {
+    let quiet = || LogOptions {
+        level: "off".parse().expect("valid"),
+        ..LogOptions::new("svc")
+    };
+    assert!(init(quiet()).is_ok());
+    let error = init(quiet()).expect_err("there is one already");
+    assert_eq!(error, LogError::AlreadySet);
+    assert!(error.to_string().contains("call `log::init` once"));
+}
