@@ -14,7 +14,7 @@ fn start(path: &str, args: &[&str]) -> ChildProcess {
     Program::new(path)
         .args(args.iter().copied())
         .spawn()
-        .unwrap()
+        .expect("cargo has built it for this test")
 }
 
 #[tokio::test]

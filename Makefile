@@ -1,0 +1,31 @@
+# `make` lists the targets. Everything they need and do not find, they install:
+# see scripts/install.sh.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check health bench audit
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+help: ## This list
+	@sed -n 's/^\([a-z]*\): ## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name what; do \
+		printf '  make %-8s %s\n' "$$name" "$$what"; done
+
+demo: ## Start it all and play with it (ARGS="--help" for its flags)
+	@scripts/install.sh demo
+	@cargo build --release -p resilience-examples -p admin-sidecar --bins
+	@exec $(TARGET)/release/demo $(ARGS)
+
+test: ## Everything that CI runs
+	@scripts/install.sh test
+	@scripts/gates.sh
+
+check: test
+
+health: ## The health of everything that runs
+	@scripts/health.sh
+
+bench: ## Measure; the report is in target/criterion
+	@cargo bench -p resilience-benches
+
+audit: ## Known vulnerabilities in dependencies (downloads the advisory database)
+	@scripts/install.sh test
+	@PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo deny check advisories

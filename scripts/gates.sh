@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# What `make test` and CI run: every gate, also after one has failed, with a
+# headline each and the outcome on the last line.
+set -uo pipefail
+
+cd "$(dirname "$0")/.." || exit 1
+PATH=$PWD/target/tools/bin:$PATH:/usr/sbin:/sbin
+failed=() skipped=() passed=0
+
+# gate NAME COMMAND…
+gate() {
+    local name=$1 began=$SECONDS
+    shift
+    printf '\n=== %s\n' "$name"
+    if "$@"; then
+        passed=$((passed + 1))
+        printf -- '--- %s: passed in %d s\n' "$name" $((SECONDS - began))
+    else
+        failed+=("$name")
+        printf -- '--- %s: FAILED (%s)\n' "$name" "$*"
+    fi
+}
+
+# skip NAME REASON: loud here, a failure in CI.
+skip() {
+    printf '\n=== %s\n' "$1"
+    if [[ ${CI:-} == true ]]; then
+        failed+=("$1")
+        printf -- '--- %s: FAILED (%s)\n' "$1" "$2"
+    else
+        skipped+=("$1")
+        printf 'SKIP: %s (%s)\n' "$1" "$2"
+    fi
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+postgres_there() {
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || have initdb || have pg_config
+}
+
+# Each feature alone: what one needs and forgets to say is found only so.
+# Clippy and not RUSTFLAGS, which would build every dependency a second time.
+features() {
+    local feature
+    local core=(cargo clippy --quiet -p resilience-core --lib --no-default-features)
+    echo "no features" && "${core[@]}" -- -D warnings || return
+    while read -r feature; do
+        echo "feature $feature" && "${core[@]}" --features "$feature" -- -D warnings || return
+    done < <(cargo metadata --no-deps --format-version 1 |
+        jq -r '.packages[] | select(.name == "resilience-core") | .features | keys[]')
+}
+
+documentation() {
+    RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --workspace --all-features
+}
+
+gate format cargo fmt --all --check
+gate clippy cargo clippy --workspace --all-targets --all-features -- -D warnings
+gate build cargo build --workspace --bins --all-features
+if ! have cargo-nextest; then
+    skip tests "cargo-nextest is missing"
+elif postgres_there; then
+    gate tests cargo nextest run --workspace --all-features
+else
+    gate "tests without a database" cargo nextest run --workspace --all-features \
+        -E 'not (package(resilience-tests) | package(resilience-examples))'
+    skip "tests with a database" "PostgreSQL is missing"
+fi
+gate "doc tests" cargo test --quiet --doc --workspace --all-features
+gate documentation documentation
+if have cargo-deny; then
+    # The advisories need a download: `make audit`.
+    gate "licences, bans, sources" cargo deny --log-level error check licenses bans sources
+else
+    skip "licences, bans, sources" "cargo-deny is missing"
+fi
+if have jq; then
+    gate "features one by one" features
+else
+    skip "features one by one" "jq is missing"
+fi
+# Whether they run, not how fast: the dev profile spares a second build of
+# everything. `make bench` measures.
+gate "benches, one round each" cargo bench --quiet -p resilience-benches --profile dev -- --test
+
+printf '\ngates: %d passed, %d failed, %d skipped\n' "$passed" "${#failed[@]}" "${#skipped[@]}"
+list() { local IFS=';'; printf '%s' "${*/#/ }"; }
+if ((${#failed[@]})); then
+    echo "FAILED:$(list "${failed[@]}")"
+    exit 1
+elif ((${#skipped[@]})); then
+    echo "all gates that ran passed; SKIPPED:$(list "${skipped[@]}")"
+else
+    echo "all gates passed"
+fi
