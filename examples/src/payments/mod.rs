@@ -42,7 +42,6 @@ impl Payments {
 
     /// The service's routes. With `drills`, `POST /drill/block?for=5s` blocks
     /// the whole runtime, to see who still answers then.
-    #[must_use]
     pub fn router(self, drills: bool) -> Router {
         let router = Router::new()
             .route("/payments", post(pay))
