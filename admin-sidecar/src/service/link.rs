@@ -69,6 +69,8 @@ pub(super) struct Inner {
 struct Memory {
     /// The last live answer and when it came.
     answered: Option<(Instant, Arc<Snapshot>)>,
+    /// The last look that saw anything.
+    seen: Option<(Instant, Sight)>,
     /// The last word said about the service in the log.
     said: Option<&'static str>,
 }
@@ -152,13 +154,13 @@ impl ServiceLink {
             })
     }
 
-    /// The last live answer, without asking.
-    pub(super) fn remembered(&self) -> Option<Arc<Snapshot>> {
-        let memory = self.inner.memory.lock();
-        memory
-            .answered
-            .as_ref()
-            .map(|(_, snapshot)| Arc::clone(snapshot))
+    /// What was seen at the last look, without looking.
+    pub(super) fn last_sight(&self) -> Option<Sight> {
+        let (at, mut sight) = self.inner.memory.lock().seen.clone()?;
+        if matches!(sight.condition, Condition::Hung | Condition::Dead) {
+            sight.silent_for = sight.silent_for.saturating_add(at.elapsed());
+        }
+        Some(sight)
     }
 
     /// What was seen so far is out of date: something was changed.
@@ -175,7 +177,7 @@ impl ServiceLink {
     #[must_use]
     pub fn service_name(&self) -> Option<String> {
         let given = self.inner.settings.run_dir.service().map(str::to_owned);
-        given.or_else(|| self.remembered().map(|snapshot| snapshot.service.clone()))
+        given.or_else(|| Some(self.last_sight()?.snapshot.service.clone()))
     }
 
     /// Looks at the service once a second although nobody asks, so that it is
@@ -255,6 +257,9 @@ async fn look(inner: Arc<Inner>) -> (Result<Sight, Unavailable>, Duration) {
             }
         },
     };
+    if let Ok(sight) = &sight {
+        inner.memory.lock().seen = Some((Instant::now(), sight.clone()));
+    }
     say(&inner, &sight, problem.as_deref());
     (sight, keep)
 }

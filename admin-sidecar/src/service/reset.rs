@@ -101,7 +101,7 @@ impl ServiceLink {
                         sight.describe()
                     ),
                 ),
-                Err(_) => self.out_of_time(breaker, ResetOutcome::DryRun),
+                Err(_) => self.not_taken(breaker, ResetOutcome::DryRun),
             };
         }
         loop {
@@ -116,7 +116,7 @@ impl ServiceLink {
                 Place::Mine(progress) => {
                     return match settled(progress, by).await {
                         Some(Progress::Done(outcome)) => outcome,
-                        _ => self.pending(breaker, by).await,
+                        _ => self.not_taken(breaker, ResetOutcome::Pending),
                     };
                 }
                 Place::Joined(progress, nudge) => {
@@ -125,16 +125,17 @@ impl ServiceLink {
                         // Perhaps it answers by now: try at once.
                         nudge.notify_one();
                         let patience = by.min(Instant::now() + self.inner.asker.timeout());
-                        match done(progress, patience).await {
-                            Some(outcome) => return outcome,
-                            None => return self.join_pending(breaker, request, by).await,
-                        }
+                        let outcome = done(progress, patience).await;
+                        return match outcome {
+                            Some(outcome) => outcome,
+                            None => self.join_pending(breaker, request),
+                        };
                     }
                     match settled(progress, by).await {
                         // The service answers: this one is a reset of its own.
                         Some(Progress::Done(_)) if Instant::now() < by => {}
                         Some(Progress::Done(outcome)) => return outcome,
-                        _ => return self.join_pending(breaker, request, by).await,
+                        _ => return self.join_pending(breaker, request),
                     }
                 }
             }
@@ -323,40 +324,31 @@ impl ServiceLink {
         Ok(question.body(Bytes::from(serde_json::to_vec(request)?))?)
     }
 
-    async fn join_pending(&self, breaker: &str, request: &ResetRequest, by: Instant) -> Outcome {
-        if let Ok(Ok(sight)) = time::timeout_at(by, self.sight()).await
-            && let Some(error) = moved(breaker, request, &sight.snapshot)
-        {
-            return Err(error);
-        }
-        self.pending(breaker, by).await
-    }
-
-    async fn pending(&self, breaker: &str, by: Instant) -> Outcome {
-        // Just looked at, so this is the kept answer most of the time.
-        match time::timeout_at(by, self.sight()).await {
-            Ok(Ok(sight)) => {
-                let why = match sight.condition {
-                    Condition::Live => "it answers other questions, but not this one".to_owned(),
-                    _ => sight.describe(),
-                };
-                let detail = format!("the service has not taken it: {why}");
-                last_receipt(breaker, &sight.snapshot, ResetOutcome::Pending, detail)
-            }
-            Ok(Err(unavailable)) => Err(ResetError::Unavailable(unavailable)),
-            Err(_) => self.out_of_time(breaker, ResetOutcome::Pending),
+    /// A reset that is waiting already, or a refusal if this one has a
+    /// condition that does not hold.
+    fn join_pending(&self, breaker: &str, request: &ResetRequest) -> Outcome {
+        let sight = self.last_sight();
+        match sight.and_then(|sight| moved(breaker, request, &sight.snapshot)) {
+            Some(error) => Err(error),
+            None => self.not_taken(breaker, ResetOutcome::Pending),
         }
     }
 
-    fn out_of_time(&self, breaker: &str, outcome: ResetOutcome) -> Outcome {
-        let detail = "the service has not taken it: no answer in time".to_owned();
-        match self.remembered() {
-            Some(snapshot) => last_receipt(breaker, &snapshot, outcome, detail),
-            None => Err(ResetError::Unavailable(Unavailable {
-                what: detail,
+    /// From the last look: another would take as long again as the first.
+    fn not_taken(&self, breaker: &str, outcome: ResetOutcome) -> Outcome {
+        let Some(sight) = self.last_sight() else {
+            return Err(ResetError::Unavailable(Unavailable {
+                what: "the service has not taken it: no answer in time".to_owned(),
                 advice: "ask again; if this repeats, restart the service".to_owned(),
-            })),
-        }
+            }));
+        };
+        let why = match sight.condition {
+            // It was, a moment ago.
+            Condition::Live => "no answer in time".to_owned(),
+            _ => sight.describe(),
+        };
+        let detail = format!("the service has not taken it: {why}");
+        last_receipt(breaker, &sight.snapshot, outcome, detail)
     }
 
     /// Gives up what is pending: the sidecar is stopping.
