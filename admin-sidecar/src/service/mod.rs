@@ -1,0 +1,12 @@
+//! How the service is found, asked, and known when it does not answer.
+
+mod ask;
+mod disk;
+mod find;
+mod flight;
+mod link;
+mod process;
+mod reset;
+
+pub use find::RunDir;
+pub use link::{LinkSettings, ServiceLink, Sight};

@@ -1,0 +1,553 @@
+//! A reset that tells the truth: applied, refused, or pending until the service
+//! takes it, and never applied twice.
+
+use std::{
+    collections::{HashMap, VecDeque, hash_map::RandomState},
+    fmt::Write as _,
+    hash::BuildHasher,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use axum::body::Bytes;
+use http::{HeaderValue, Request, StatusCode, header};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use resilience_core::{
+    control::{Condition, Receipt, ResetError, ResetOutcome, ResetRequest, Unavailable},
+    snapshot::{Snapshot, WindowSnapshot},
+};
+use serde::Deserialize;
+use tokio::{
+    sync::{Notify, watch},
+    task::AbortHandle,
+    time::{self, Instant},
+};
+
+use super::link::{ServiceLink, Sight};
+use crate::core_api;
+
+/// An answer is due within 500 ms; the rest is for the audit line.
+const ANSWER_WITHIN: Duration = Duration::from_millis(400);
+
+/// Between two tries of a pending reset.
+const TRY_EVERY: Duration = Duration::from_millis(500);
+
+/// Resets in hand at once; there is one a breaker.
+const MAX_IN_HAND: usize = 32;
+
+/// How many finished ones are remembered by their keys.
+const MAX_RECENT: usize = 64;
+
+type Outcome = Result<Receipt, ResetError>;
+
+/// The resets in hand and those just finished.
+#[derive(Debug, Default)]
+pub(super) struct Resets {
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    in_hand: HashMap<String, InHand>,
+    /// Breaker, key and outcome: a caller that joined a pending reset gets its
+    /// outcome when it asks again with its own key, which the service never saw.
+    recent: VecDeque<(String, String, Outcome)>,
+}
+
+#[derive(Debug)]
+struct InHand {
+    progress: watch::Receiver<Progress>,
+    nudge: Arc<Notify>,
+    joined_keys: Vec<String>,
+    task: AbortHandle,
+}
+
+#[derive(Clone, Debug)]
+enum Progress {
+    /// First try.
+    Asking,
+    /// Not taken; tried again.
+    Waiting,
+    /// Over.
+    Done(Outcome),
+}
+
+/// What the first look at the table says.
+enum Place {
+    Finished(Outcome),
+    Full,
+    Mine(watch::Receiver<Progress>),
+    Joined(watch::Receiver<Progress>, Arc<Notify>),
+}
+
+impl ServiceLink {
+    /// An answer within [`ANSWER_WITHIN`], whatever the service does.
+    pub(super) async fn reset_in_time(&self, breaker: &str, request: &ResetRequest) -> Outcome {
+        let by = Instant::now() + ANSWER_WITHIN;
+        if request.dry_run {
+            let tried = time::timeout_at(by, self.first_try(breaker, request, "dry-run"));
+            return match tried.await {
+                Ok(Tried::Answered(outcome) | Tried::Hopeless(outcome)) => outcome,
+                Ok(Tried::NotTaken(sight)) => last_receipt(
+                    breaker,
+                    &sight.snapshot,
+                    ResetOutcome::DryRun,
+                    format!(
+                        "the service is {}: a reset would be pending until it answers",
+                        sight.describe()
+                    ),
+                ),
+                Err(_) => self.not_taken(breaker, ResetOutcome::DryRun),
+            };
+        }
+        loop {
+            match self.place(breaker, request) {
+                Place::Finished(outcome) => return outcome,
+                Place::Full => {
+                    return Err(ResetError::Unavailable(Unavailable {
+                        what: format!("{MAX_IN_HAND} resets are waiting for the service already"),
+                        advice: "restart the service, or wait a minute: they expire".to_owned(),
+                    }));
+                }
+                Place::Mine(progress) => {
+                    return match settled(progress, by).await {
+                        Some(Progress::Done(outcome)) => outcome,
+                        _ => self.not_taken(breaker, ResetOutcome::Pending),
+                    };
+                }
+                Place::Joined(progress, nudge) => {
+                    let waited_already = matches!(*progress.borrow(), Progress::Waiting);
+                    if waited_already {
+                        // Perhaps it answers by now: try at once.
+                        nudge.notify_one();
+                        let patience = by.min(Instant::now() + self.inner.asker.timeout());
+                        let outcome = done(progress, patience).await;
+                        return match outcome {
+                            Some(outcome) => outcome,
+                            None => self.join_pending(breaker, request),
+                        };
+                    }
+                    match settled(progress, by).await {
+                        // The service answers: this one is a reset of its own.
+                        Some(Progress::Done(_)) if Instant::now() < by => {}
+                        Some(Progress::Done(outcome)) => return outcome,
+                        _ => return self.join_pending(breaker, request),
+                    }
+                }
+            }
+        }
+    }
+
+    fn place(&self, breaker: &str, request: &ResetRequest) -> Place {
+        let mut table = self.inner.resets.table.lock();
+        let key = request.idempotency_key.as_deref();
+        let known = table
+            .recent
+            .iter()
+            .find(|(of, known, _)| of == breaker && Some(known.as_str()) == key);
+        if let Some((_, _, outcome)) = known {
+            return Place::Finished(outcome.clone());
+        }
+        // One whose task panicked is not in hand.
+        table
+            .in_hand
+            .retain(|_, hand| hand.progress.has_changed().is_ok());
+        if let Some(hand) = table.in_hand.get_mut(breaker) {
+            if let Some(key) = key
+                && hand.joined_keys.len() < MAX_RECENT
+            {
+                hand.joined_keys.push(key.to_owned());
+            }
+            return Place::Joined(hand.progress.clone(), Arc::clone(&hand.nudge));
+        }
+        if table.in_hand.len() >= MAX_IN_HAND {
+            return Place::Full;
+        }
+        let (sender, progress) = watch::channel(Progress::Asking);
+        let nudge = Arc::new(Notify::new());
+        let (link, name, asked) = (self.clone(), breaker.to_owned(), request.clone());
+        let nudged = Arc::clone(&nudge);
+        let task = tokio::spawn(async move { link.drive(name, asked, sender, nudged).await });
+        table.in_hand.insert(
+            breaker.to_owned(),
+            InHand {
+                progress: progress.clone(),
+                nudge,
+                joined_keys: Vec::new(),
+                task: task.abort_handle(),
+            },
+        );
+        Place::Mine(progress)
+    }
+
+    /// Tries until the service takes it or the patience is over.
+    async fn drive(
+        &self,
+        breaker: String,
+        request: ResetRequest,
+        progress: watch::Sender<Progress>,
+        nudge: Arc<Notify>,
+    ) {
+        let expiry = Instant::now() + self.inner.settings.patience;
+        // One key for all tries: a try that timed out may lie unread in the
+        // service's socket and be taken from there when it wakes.
+        let key = match &request.idempotency_key {
+            Some(key) if HeaderValue::from_str(key).is_ok() => key.clone(),
+            _ => new_key(),
+        };
+        let sight = match self.first_try(&breaker, &request, &key).await {
+            Tried::Answered(outcome) | Tried::Hopeless(outcome) => {
+                self.finish(&breaker, outcome, &progress);
+                return;
+            }
+            Tried::NotTaken(sight) => sight,
+        };
+        tracing::warn!(
+            class = "reset-pending",
+            breaker,
+            "the service has not taken the reset: {}; asking again for {} s",
+            sight.describe(),
+            self.inner.settings.patience.as_secs()
+        );
+        progress.send_replace(Progress::Waiting);
+
+        let mut outcome = None;
+        while outcome.is_none() && Instant::now() < expiry {
+            tokio::select! {
+                () = nudge.notified() => {}
+                () = time::sleep(TRY_EVERY) => {}
+            }
+            outcome = self.try_once(&breaker, &request, &key).await;
+        }
+        let outcome = outcome.unwrap_or_else(|| {
+            Err(ResetError::Unavailable(Unavailable {
+                what: format!(
+                    "the service did not take the reset within {} s; it was given up",
+                    self.inner.settings.patience.as_secs()
+                ),
+                advice: "restart the service, then reset again if the circuit is still open"
+                    .to_owned(),
+            }))
+        });
+        self.inner
+            .journal
+            .reset(&breaker, &request, Some("pending"), &outcome)
+            .await;
+        self.finish(&breaker, outcome, &progress);
+    }
+
+    fn finish(&self, breaker: &str, outcome: Outcome, progress: &watch::Sender<Progress>) {
+        // Before anyone hears of it: whoever does may look at the state next.
+        self.forget();
+        let mut table = self.inner.resets.table.lock();
+        let waited = matches!(*progress.borrow(), Progress::Waiting);
+        if let Some(hand) = table.in_hand.remove(breaker)
+            && waited
+        {
+            for key in hand.joined_keys {
+                if table.recent.len() == MAX_RECENT {
+                    table.recent.pop_front();
+                }
+                let entry = (breaker.to_owned(), key, outcome.clone());
+                table.recent.push_back(entry);
+            }
+        }
+        // Under the lock, so that nobody joins a reset that is over.
+        progress.send_replace(Progress::Done(outcome));
+    }
+
+    /// Looks at the service while asking it, so that a silence costs one
+    /// deadline and not two.
+    async fn first_try(&self, breaker: &str, request: &ResetRequest, key: &str) -> Tried {
+        let mut asking = std::pin::pin!(self.try_once(breaker, request, key));
+        let mut looking = std::pin::pin!(self.sight());
+        let (answer, sight) = tokio::select! {
+            biased;
+            answer = &mut asking => (answer, None),
+            sight = &mut looking => (asking.await, Some(sight)),
+        };
+        if let Some(outcome) = answer {
+            return Tried::Answered(outcome);
+        }
+        let sight = match sight {
+            Some(sight) => sight,
+            None => looking.await,
+        };
+        match sight {
+            Err(unavailable) => Tried::Hopeless(Err(ResetError::Unavailable(unavailable))),
+            Ok(sight) => match refusal(breaker, request, &sight) {
+                Some(error) => Tried::Hopeless(Err(error)),
+                None => Tried::NotTaken(sight),
+            },
+        }
+    }
+
+    /// `None`: the service has not answered.
+    async fn try_once(&self, breaker: &str, request: &ResetRequest, key: &str) -> Option<Outcome> {
+        let found = self.find().await.ok()?;
+        let question = match self.question(breaker, request, key) {
+            Ok(question) => question,
+            Err(error) => {
+                return Some(Err(ResetError::Unavailable(Unavailable {
+                    what: format!("the reset cannot be put to the service: {error}"),
+                    advice: "check the breaker's name and the Idempotency-Key".to_owned(),
+                })));
+            }
+        };
+        let answer = self.inner.asker.ask(&found.socket, question).await.ok()?;
+        Some(read(breaker, answer.status, &answer.body))
+    }
+
+    fn question(
+        &self,
+        breaker: &str,
+        request: &ResetRequest,
+        key: &str,
+    ) -> Result<Request<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
+        let query = if request.dry_run { "?dry_run" } else { "" };
+        let path = path_segment(breaker);
+        let mut question = Request::post(format!("/admin/circuit-breaker/{path}/reset{query}"))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("idempotency-key", key);
+        if let Some(actor) = &request.actor {
+            question = question.header("x-admin-actor", actor);
+        }
+        // What lies unread in the socket of a stopped process for an hour must
+        // not be taken an hour later.
+        if let Ok(not_after) = Timestamp::now().checked_add(self.inner.settings.patience) {
+            question = question.header("x-admin-not-after", not_after.to_string());
+        }
+        Ok(question.body(Bytes::from(serde_json::to_vec(request)?))?)
+    }
+
+    /// A reset that is waiting already, or a refusal if this one has a
+    /// condition that does not hold.
+    fn join_pending(&self, breaker: &str, request: &ResetRequest) -> Outcome {
+        let sight = self.last_sight();
+        match sight.and_then(|sight| moved(breaker, request, &sight.snapshot)) {
+            Some(error) => Err(error),
+            None => self.not_taken(breaker, ResetOutcome::Pending),
+        }
+    }
+
+    /// From the last look: another would take as long again as the first.
+    fn not_taken(&self, breaker: &str, outcome: ResetOutcome) -> Outcome {
+        let Some(sight) = self.last_sight() else {
+            return Err(ResetError::Unavailable(Unavailable {
+                what: "the service has not taken it: no answer in time".to_owned(),
+                advice: "ask again; if this repeats, restart the service".to_owned(),
+            }));
+        };
+        let why = match sight.condition {
+            // It was, a moment ago.
+            Condition::Live => "no answer in time".to_owned(),
+            _ => sight.describe(),
+        };
+        let detail = format!("the service has not taken it: {why}");
+        last_receipt(breaker, &sight.snapshot, outcome, detail)
+    }
+
+    /// Gives up what is pending: the sidecar is stopping.
+    pub fn abandon(&self) {
+        let in_hand = std::mem::take(&mut self.inner.resets.table.lock().in_hand);
+        for (breaker, hand) in in_hand {
+            hand.task.abort();
+            tracing::warn!(
+                class = "reset-abandoned",
+                breaker,
+                "the sidecar stops; the service has not taken the reset"
+            );
+        }
+    }
+}
+
+/// What came of asking and looking.
+enum Tried {
+    /// The service's own word.
+    Answered(Outcome),
+    /// It did not answer, and waiting would not help.
+    Hopeless(Outcome),
+    /// It did not answer yet.
+    NotTaken(Sight),
+}
+
+async fn settled(mut progress: watch::Receiver<Progress>, by: Instant) -> Option<Progress> {
+    let settled = progress.wait_for(|progress| !matches!(progress, Progress::Asking));
+    let settled = time::timeout_at(by, settled).await.ok()?.ok()?;
+    Some(settled.clone())
+}
+
+async fn done(mut progress: watch::Receiver<Progress>, by: Instant) -> Option<Outcome> {
+    let done = progress.wait_for(|progress| matches!(progress, Progress::Done(_)));
+    match &*time::timeout_at(by, done).await.ok()?.ok()? {
+        Progress::Done(outcome) => Some(outcome.clone()),
+        _ => None,
+    }
+}
+
+/// What the last picture says against waiting.
+fn refusal(breaker: &str, request: &ResetRequest, sight: &Sight) -> Option<ResetError> {
+    let names = || sight.snapshot.breakers.iter().map(|b| b.name.as_str());
+    let Some(known) = sight.snapshot.breakers.iter().find(|b| b.name == breaker) else {
+        return Some(ResetError::Unknown {
+            name: breaker.to_owned(),
+            nearest: core_api::nearest(breaker, names()),
+        });
+    };
+    if sight.condition == Condition::Dead {
+        return Some(ResetError::Unavailable(Unavailable {
+            what: format!("the service is {}", sight.describe()),
+            advice: "restart it; an open circuit is restored with its remaining wait; reset it \
+                     then"
+                .to_owned(),
+        }));
+    }
+    if !known.enabled {
+        return Some(ResetError::Disabled);
+    }
+    moved(breaker, request, &sight.snapshot)
+}
+
+fn moved(breaker: &str, request: &ResetRequest, snapshot: &Snapshot) -> Option<ResetError> {
+    let expected = request.if_generation?;
+    let known = snapshot.breakers.iter().find(|b| b.name == breaker)?;
+    (known.generation != expected).then_some(ResetError::Moved {
+        expected,
+        actual: known.generation,
+    })
+}
+
+/// A receipt from the last picture: nothing was changed.
+fn last_receipt(
+    breaker: &str,
+    snapshot: &Snapshot,
+    outcome: ResetOutcome,
+    detail: String,
+) -> Outcome {
+    match snapshot.breakers.iter().find(|b| b.name == breaker) {
+        Some(known) => Ok(Receipt {
+            service: known.name.clone(),
+            replica: snapshot.replica.clone(),
+            before: known.state,
+            after: known.state,
+            outcome,
+            generation: known.generation,
+            discarded: WindowSnapshot::default(),
+            detail,
+        }),
+        None => Err(ResetError::Unknown {
+            name: breaker.to_owned(),
+            nearest: core_api::nearest(breaker, snapshot.breakers.iter().map(|b| b.name.as_str())),
+        }),
+    }
+}
+
+/// The service's answer, believed only as far as it can be read.
+fn read(breaker: &str, status: StatusCode, body: &[u8]) -> Outcome {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Told {
+        detail: Option<String>,
+        title: Option<String>,
+        reason: Option<String>,
+        nearest: Vec<String>,
+        expected: Option<u32>,
+        actual: Option<u32>,
+    }
+    let odd = |what: String| {
+        ResetError::Unavailable(Unavailable {
+            what: format!("the service's answer to the reset cannot be used: {what}"),
+            advice: "read the breaker's state; if it is not what you asked for, look at the \
+                     service's log"
+                .to_owned(),
+        })
+    };
+    if status.is_success() {
+        return serde_json::from_slice(body).map_err(|error| odd(error.to_string()));
+    }
+    let told: Told = serde_json::from_slice(body).unwrap_or_default();
+    Err(match (status, told.expected, told.actual) {
+        (StatusCode::NOT_FOUND, ..) => ResetError::Unknown {
+            name: breaker.to_owned(),
+            nearest: told.nearest,
+        },
+        (StatusCode::CONFLICT, Some(expected), Some(actual)) => {
+            ResetError::Moved { expected, actual }
+        }
+        (StatusCode::CONFLICT, ..) if told.reason.as_deref() == Some("disabled") => {
+            ResetError::Disabled
+        }
+        _ => odd(format!(
+            "{status} {}",
+            told.detail.or(told.title).unwrap_or_default()
+        )),
+    })
+}
+
+/// A name as one segment of a path.
+fn path_segment(name: &str) -> String {
+    let mut segment = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            segment.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(segment, "%{byte:02X}");
+        }
+    }
+    segment
+}
+
+/// Unique, not secret: it only tells this reset from others.
+fn new_key() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    // ordering: Relaxed. A number of its own for each caller is all that is
+    // asked of it.
+    let count = COUNT.fetch_add(1, Relaxed);
+    let salt = RandomState::new().hash_one((std::process::id(), Timestamp::now(), count));
+    format!("sidecar-{salt:016x}-{count}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stays_one_segment_whatever_it_holds() {
+        assert_eq!(path_segment("payment_api"), "payment_api");
+        assert_eq!(path_segment("a/b?c ü"), "a%2Fb%3Fc%20%C3%BC");
+    }
+
+    #[test]
+    fn keys_differ() {
+        assert_ne!(new_key(), new_key());
+    }
+
+    #[test]
+    fn the_services_refusals_are_understood() {
+        let read = |status, body: &str| read("a", status, body.as_bytes()).unwrap_err();
+        let error = read(StatusCode::NOT_FOUND, r#"{"nearest":["ab"]}"#);
+        assert!(matches!(error, ResetError::Unknown { nearest, .. } if nearest == ["ab"]));
+        let error = read(StatusCode::CONFLICT, r#"{"expected":3,"actual":4}"#);
+        assert!(matches!(
+            error,
+            ResetError::Moved {
+                expected: 3,
+                actual: 4
+            }
+        ));
+        let error = read(StatusCode::CONFLICT, r#"{"reason":"disabled"}"#);
+        assert!(matches!(error, ResetError::Disabled));
+        for (status, body) in [
+            (StatusCode::OK, "not a receipt"),
+            (StatusCode::CONFLICT, "{}"),
+            (StatusCode::INTERNAL_SERVER_ERROR, "<html>"),
+        ] {
+            assert!(matches!(read(status, body), ResetError::Unavailable(_)));
+        }
+    }
+}

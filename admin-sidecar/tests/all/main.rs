@@ -1,0 +1,9 @@
+//! The sidecar beside a service that answers, hangs, dies and comes back.
+// The helpers are tests too, which clippy.toml does not see.
+#![allow(clippy::unwrap_used)]
+
+mod binary;
+mod guards;
+mod reads;
+mod resets;
+mod support;

@@ -1,0 +1,317 @@
+//! A service on a real Unix socket, a sidecar on real ports, and a small client.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use admin_sidecar::{Args, Settings, Sidecar};
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{Path as UrlPath, State as Shared},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use clap::Parser;
+use parking_lot::Mutex;
+use resilience_core::{
+    control::{Receipt, ResetOutcome},
+    snapshot::{Snapshot, State, WindowSnapshot},
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, UnixListener},
+    task::JoinHandle,
+};
+
+/// The promise for every answer.
+pub(crate) const BOUND: Duration = Duration::from_millis(500);
+
+/// A picture of `api` with the open breaker `payment_api`.
+pub(crate) fn snapshot(pid: u32) -> Snapshot {
+    let now = jiff::Timestamp::now();
+    serde_json::from_value(json!({
+        "format": 1, "service": "api", "replica": format!("host.{pid}"), "pid": pid,
+        "version": "1.2.3", "started_at": now, "taken_at": now, "heartbeat_age_ms": 20,
+        "breakers": [{
+            "name": "payment_api", "state": "OPEN", "enabled": true, "generation": 7,
+            "since": now, "retry_after_ms": 30_000,
+            "window": {"calls": 0, "failures": 0, "slow": 0}, "probes_in_flight": 0,
+            "totals": {"success": 1, "failure": 2, "ignored": 0, "rejected": 3, "cancelled": 0,
+                "slow": 0, "stale": 0},
+            "durations": {"counts": [], "sum_seconds": 0.0}, "transitions": [],
+            "open_ms_total": 0, "events": [], "config": {"values": []},
+        }],
+        "pools": [], "health": {"started": true, "draining": false, "checks": []},
+        "config": {"file": null, "reloads_succeeded": 0, "reloads_refused": 0,
+            "last_reload_successful": true, "loaded_at": null, "last_error": null, "values": []},
+        "http": {"in_flight": 0, "series": [], "folded": 0},
+    }))
+    .unwrap()
+}
+
+/// What the service did.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) snapshot: Snapshot,
+    /// Receipts by idempotency key: their number is how often it was reset.
+    pub(crate) applied: HashMap<String, Receipt>,
+    pub(crate) actors: Vec<String>,
+    pub(crate) asked: u32,
+}
+
+/// A service that does what the protocol says.
+#[derive(Clone, Debug)]
+pub(crate) struct Service(pub(crate) Arc<Mutex<Inner>>);
+
+impl Service {
+    pub(crate) fn new(snapshot: Snapshot) -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            snapshot,
+            applied: HashMap::new(),
+            actors: Vec::new(),
+            asked: 0,
+        })))
+    }
+
+    fn router(&self) -> Router {
+        Router::new()
+            .route("/snapshot", get(picture))
+            .route("/admin/circuit-breaker/{svc}/reset", post(reset))
+            .with_state(self.clone())
+    }
+
+    pub(crate) fn resets(&self) -> usize {
+        self.0.lock().applied.len()
+    }
+}
+
+async fn picture(Shared(service): Shared<Service>) -> Json<Snapshot> {
+    let mut inner = service.0.lock();
+    inner.asked += 1;
+    inner.snapshot.taken_at = jiff::Timestamp::now();
+    Json(inner.snapshot.clone())
+}
+
+async fn reset(
+    Shared(service): Shared<Service>,
+    UrlPath(svc): UrlPath<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let header = |name: &str| headers[name].to_str().unwrap().to_owned();
+    let asked: Value = serde_json::from_slice(&body).unwrap();
+    let mut inner = service.0.lock();
+    if svc != "payment_api" {
+        let body = Json(json!({"nearest": ["payment_api"]}));
+        return (StatusCode::NOT_FOUND, body).into_response();
+    }
+    let generation = inner.snapshot.breakers[0].generation;
+    if let Some(expected) = asked["if_generation"].as_u64()
+        && expected != u64::from(generation)
+    {
+        let body = Json(json!({"expected": expected, "actual": generation}));
+        return (StatusCode::CONFLICT, body).into_response();
+    }
+    inner.actors.push(header("x-admin-actor"));
+    let key = header("idempotency-key");
+    if let Some(receipt) = inner.applied.get(&key) {
+        return Json(receipt.clone()).into_response();
+    }
+    let breaker = &mut inner.snapshot.breakers[0];
+    let receipt = Receipt {
+        service: svc,
+        replica: "host.1".to_owned(),
+        before: breaker.state,
+        after: State::Closed,
+        outcome: ResetOutcome::Applied,
+        generation: generation + 1,
+        discarded: WindowSnapshot::default(),
+        detail: "closed".to_owned(),
+    };
+    breaker.state = State::Closed;
+    breaker.generation += 1;
+    inner.applied.insert(key, receipt.clone());
+    Json(receipt).into_response()
+}
+
+/// A run directory with a sidecar that looks into it.
+#[derive(Debug)]
+pub(crate) struct Rig {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) admin: SocketAddr,
+    pub(crate) public: SocketAddr,
+    sidecar: JoinHandle<()>,
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.sidecar.abort();
+    }
+}
+
+impl Rig {
+    pub(crate) async fn start(more: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let run_dir = dir.path().to_str().unwrap().to_owned();
+        let mut args = vec![
+            "admin-sidecar",
+            "--run-dir",
+            &run_dir,
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--public-listen",
+            "127.0.0.1:0",
+        ];
+        args.extend(more);
+        let settings = Settings::try_from(Args::try_parse_from(args).unwrap()).unwrap();
+        let sidecar = Sidecar::bind(&settings).await.unwrap();
+        let (admin, public) = (
+            sidecar.admin_addr().unwrap(),
+            sidecar.public_addr().unwrap(),
+        );
+        let sidecar = tokio::spawn(sidecar.run(std::future::pending()));
+        Self {
+            dir,
+            admin,
+            public,
+            sidecar,
+        }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("api.sock")
+    }
+
+    /// A service that answers.
+    pub(crate) fn serve(&self, service: &Service) -> JoinHandle<()> {
+        wake(self.hang(), service)
+    }
+
+    /// A socket that accepts, as the kernel does for a stopped process, and
+    /// never answers.
+    pub(crate) fn hang(&self) -> UnixListener {
+        let _ = std::fs::remove_file(self.socket());
+        UnixListener::bind(self.socket()).unwrap()
+    }
+
+    pub(crate) fn write_black_box(&self, snapshot: &Snapshot) {
+        let path = self.dir.path().join("api.blackbox");
+        resilience_core_black_box(&path, snapshot);
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        ask(self.admin, "GET", path, &[], "").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        ask(self.admin, "POST", path, headers, body).await
+    }
+
+    pub(crate) async fn reset(&self) -> Answer {
+        self.post(RESET, &[], "").await
+    }
+
+    pub(crate) fn audit(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.dir.path().join("audit.jsonl"));
+        let text = text.unwrap_or_default();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+}
+
+pub(crate) const RESET: &str = "/admin/circuit-breaker/payment_api/reset";
+pub(crate) const STATE: &str = "/admin/circuit-breaker/payment_api/state";
+
+/// The one place that knows how the test writes a black box.
+fn resilience_core_black_box(path: &Path, snapshot: &Snapshot) {
+    std::fs::write(path, serde_json::to_vec(snapshot).unwrap()).unwrap();
+}
+
+/// The stopped process goes on: it takes what lies in its socket.
+pub(crate) fn wake(listener: UnixListener, service: &Service) -> JoinHandle<()> {
+    let router = service.router();
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() })
+}
+
+/// The number of a process that has ended.
+pub(crate) fn dead_pid() -> u32 {
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    child.id()
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+    pub(crate) took: Duration,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// An error with a body that says what to do.
+    pub(crate) fn assert_problem(&self, status: u16) {
+        assert_eq!(self.status, status, "{self:?}");
+        let head = self.head.to_ascii_lowercase();
+        assert!(head.contains("application/problem+json"), "{self:?}");
+        let body = self.json();
+        assert_eq!(body["status"], status, "{self:?}");
+        assert!(!body["detail"].as_str().unwrap().is_empty(), "{self:?}");
+    }
+}
+
+/// A bare HTTP/1.1 request, as curl sends it. `Host` may be replaced.
+pub(crate) async fn ask(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
+    let begun = Instant::now();
+    let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+    if !headers.iter().any(|(name, _)| *name == "Host") {
+        request += &format!("Host: localhost:{}\r\n", to.port());
+    }
+    if !body.is_empty() {
+        request += &format!("Content-Length: {}\r\n", body.len());
+    }
+    for (name, value) in headers {
+        request += &format!("{name}: {value}\r\n");
+    }
+    let mut stream = TcpStream::connect(to).await.unwrap();
+    let bytes = [request.as_bytes(), b"\r\n", body.as_bytes()].concat();
+    stream.write_all(&bytes).await.unwrap();
+    let mut answer = Vec::new();
+    // A server may refuse a body before it has read it, and reset.
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    Answer {
+        status: head[9..12].parse().unwrap(),
+        head: head.to_owned(),
+        body: body.to_owned(),
+        took: begun.elapsed(),
+    }
+}
+
+/// Asks until it holds; a condition that never comes fails by name.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "never came: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
