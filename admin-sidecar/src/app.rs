@@ -10,18 +10,20 @@ use axum::{
     routing::get,
 };
 use http::{StatusCode, header};
-use resilience_core::control::Condition;
+use resilience_core::{
+    Problem,
+    control::{Condition, admin_router},
+};
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     audit::{self, AuditLog},
     auth::TokenFile,
-    core_api,
     guard::{AllowedHosts, Guard},
     health::{self, Probe},
     journal::Journal,
     metrics::{ServiceUp, SidecarMetrics},
-    problem::{self, Problem},
+    problem,
     serve::{self, Limits},
     service::{LinkSettings, RunDir, ServiceLink},
     settings::Settings,
@@ -39,7 +41,7 @@ fn admin(app: App, guard: Guard) -> Router {
     let guard = Arc::new(guard);
     Router::new()
         .route("/", get(|| async { INDEX }))
-        .merge(core_api::admin_router(app.link.clone()))
+        .merge(admin_router(app.link.clone()))
         .merge(public_routes(app))
         .layer(middleware::from_fn_with_state(guard, Guard::stand))
         // Outside of the guard, so that what the guard lets through and the
@@ -101,14 +103,16 @@ async fn metrics(State(app): State<App>) -> Response {
             return Problem::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 format!("cannot render the metrics: {error}"),
-                "report this: it is a mistake in the sidecar",
             )
+            .advice("report this: it is a mistake in the sidecar")
             .into_response();
         }
     };
     // Also from the last picture: counters that vanished would look like a
     // restart, and `admin_service_up` says what they are.
-    let mut text = sight.map_or_else(String::new, |s| core_api::render_metrics(&s.snapshot));
+    let mut text = sight.map_or_else(String::new, |s| {
+        resilience_core::metrics::render(&s.snapshot)
+    });
     text.push_str(&own);
     let format = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, format)], text).into_response()

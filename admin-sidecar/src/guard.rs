@@ -23,10 +23,11 @@ use tokio::time::{self, Instant};
 
 pub use host::AllowedHosts;
 
+use resilience_core::Problem;
+
 use crate::{
     auth::{Refused, TokenFile},
     metrics::SidecarMetrics,
-    problem::Problem,
 };
 
 /// The largest body of a change.
@@ -132,8 +133,8 @@ impl Guard {
                 Problem::new(
                     StatusCode::FORBIDDEN,
                     "without a token only this machine may make changes",
-                    "run curl on the machine itself, or start the sidecar with --token-file",
-                ),
+                )
+                .advice("run curl on the machine itself, or start the sidecar with --token-file"),
             ));
         }
         Ok(())
@@ -147,9 +148,7 @@ impl Guard {
             Ok(Err(error)) => {
                 return Err((
                     "token_file",
-                    Problem::new(
-                        StatusCode::SERVICE_UNAVAILABLE,
-                        error.to_string(),
+                    Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).advice(
                         "mend the token file on the machine of the sidecar; it is read again with \
                          the next request",
                     ),
@@ -161,8 +160,8 @@ impl Guard {
                     Problem::new(
                         StatusCode::SERVICE_UNAVAILABLE,
                         "reading the token file broke off",
-                        "ask again",
-                    ),
+                    )
+                    .advice("ask again"),
                 ));
             }
         };
@@ -175,7 +174,7 @@ impl Guard {
             "send -H \"Authorization: Bearer $(cat TOKEN_FILE)\", the file of --token-file";
         Err((
             reason,
-            Problem::new(StatusCode::UNAUTHORIZED, detail, advice),
+            Problem::new(StatusCode::UNAUTHORIZED, detail).advice(advice),
         ))
     }
 
@@ -207,7 +206,7 @@ impl Guard {
             "refused {} {:?}: {}",
             head.method,
             head.uri.path(),
-            problem.detail()
+            problem.detail.as_deref().unwrap_or_default()
         );
     }
 }
@@ -232,8 +231,8 @@ async fn small_json(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("the body is larger than {MAX_BODY} bytes"),
-            "shorten the reason",
         )
+        .advice("shorten the reason")
     };
     let announced = headers.get(header::CONTENT_LENGTH);
     let announced = announced.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -247,15 +246,14 @@ async fn small_json(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
             return Err(Problem::new(
                 StatusCode::BAD_REQUEST,
                 format!("the body broke off: {error}"),
-                "send it again",
-            ));
+            )
+            .advice("send it again"));
         }
         Err(_) => {
-            return Err(Problem::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "the body did not come in time",
-                "send it again",
-            ));
+            return Err(
+                Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")
+                    .advice("send it again"),
+            );
         }
     };
     check_json(headers, &body)?;
@@ -282,16 +280,16 @@ fn check_json(headers: &HeaderMap, body: &Bytes) -> Result<(), Problem> {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             format!("the body is `{essence}`, allowed: application/json"),
-            "add -H 'Content-Type: application/json' (or use curl --json), or send no body",
-        ));
+        )
+        .advice("add -H 'Content-Type: application/json' (or use curl --json), or send no body"));
     }
     match serde_json::from_slice::<IgnoredAny>(body) {
         Ok(_) => Ok(()),
         Err(error) => Err(Problem::new(
             StatusCode::BAD_REQUEST,
             format!("the body is not JSON: {error}"),
-            "send an object such as {\"reason\": \"upstream is back\"}, or no body",
-        )),
+        )
+        .advice("send an object such as {\"reason\": \"upstream is back\"}, or no body")),
     }
 }
 

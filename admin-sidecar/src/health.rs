@@ -10,11 +10,12 @@ use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use resilience_core::{
     control::{Condition, Unavailable},
+    health::verdict,
     snapshot::{HealthStatus, Severity},
 };
 use serde_json::{Map, Value, json};
 
-use crate::{core_api, service::Sight};
+use crate::service::Sight;
 
 /// A runtime that has been blocked for so long will not come back by itself.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
@@ -46,7 +47,7 @@ pub fn answer(probe: Probe, sight: &Result<Sight, Unavailable>) -> Response {
             let process = process(sight);
             let own = match probe {
                 Probe::Live => HealthStatus::Pass,
-                Probe::Ready => core_api::ready(&sight.snapshot.health),
+                Probe::Ready => verdict::ready(&sight.snapshot.health).status,
                 Probe::Startup if sight.snapshot.health.started => HealthStatus::Pass,
                 Probe::Startup => HealthStatus::Fail,
             };

@@ -9,7 +9,6 @@
 pub mod app;
 pub mod audit;
 pub mod auth;
-pub mod core_api;
 pub mod guard;
 pub mod health;
 pub mod journal;

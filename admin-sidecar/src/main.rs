@@ -3,8 +3,9 @@
 
 use std::process::ExitCode;
 
-use admin_sidecar::{Args, Settings, Sidecar, StartError, core_api, serve};
+use admin_sidecar::{Args, Settings, Sidecar, StartError, serve};
 use clap::Parser;
+use resilience_core::log::{self, LogOptions};
 
 /// EX_CONFIG of sysexits.h: starting again will not help.
 const WRONG_SETTINGS: u8 = 78;
@@ -28,7 +29,8 @@ fn main() -> ExitCode {
             return ExitCode::from(WRONG_SETTINGS);
         }
     };
-    core_api::init_log("admin-sidecar");
+    // Nobody was first: this is the beginning of the process.
+    let _ = log::init(LogOptions::new("admin-sidecar"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // Enough to answer while one is busy; the service needs the rest.
         .worker_threads(2)

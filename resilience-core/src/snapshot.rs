@@ -46,6 +46,7 @@ pub struct Snapshot {
     /// Finished HTTP requests by method, route and status.
     pub http: HttpSnapshot,
     /// How it goes with the black box itself.
+    #[serde(default)]
     pub black_box: BlackBoxSnapshot,
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, StatusCode, Uri, header, uri::Authority};
 
 use super::{Refusal, single};
-use crate::problem::Problem;
+use resilience_core::Problem;
 
 /// The hosts that this listener answers to: the loopback ones, its own address,
 /// and those that were allowed. The port does not matter, as a port-forward
@@ -31,7 +31,10 @@ impl AllowedHosts {
         let refusal = |detail: String| {
             let advice = "use http://localhost, or start the sidecar with --allowed-host for the \
                           name you use (ADMIN_ALLOWED_HOST)";
-            ("host", Problem::new(StatusCode::FORBIDDEN, detail, advice))
+            (
+                "host",
+                Problem::new(StatusCode::FORBIDDEN, detail).advice(advice),
+            )
         };
         let host = match single(headers, &header::HOST) {
             Some(Ok(host)) => host,
@@ -86,8 +89,12 @@ pub(super) fn same_site(
     fetch_site: Option<Result<&str, ()>>,
 ) -> Result<(), Refusal> {
     let advice = "make changes with curl on the machine itself, or from this host's own pages";
-    let refusal =
-        |reason, detail: String| Err((reason, Problem::new(StatusCode::FORBIDDEN, detail, advice)));
+    let refusal = |reason, detail: String| {
+        Err((
+            reason,
+            Problem::new(StatusCode::FORBIDDEN, detail).advice(advice),
+        ))
+    };
     match fetch_site {
         None | Some(Ok("none" | "same-origin")) => {}
         Some(site) => {

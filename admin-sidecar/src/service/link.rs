@@ -1,14 +1,18 @@
 //! The service as the sidecar sees it: asked when it answers, known from its
 //! black box when it does not.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use axum::body::Bytes;
 use http::{Request, StatusCode};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use resilience_core::{
-    control::{AdminSource, Condition, Observed, Receipt, ResetError, ResetRequest, Unavailable},
+    control::{
+        AdminSource, BLOCKED_AFTER, Condition, Observed, Receipt, ResetError, ResetRequest,
+        Unavailable,
+        blackbox::{self, BlackBoxError},
+    },
     snapshot::{FORMAT, Snapshot},
 };
 use serde::Deserialize;
@@ -22,10 +26,7 @@ use super::{
     process,
     reset::Resets,
 };
-use crate::{core_api, guard, journal::Journal};
-
-/// A runtime that beats ten times a second and has not for so long is blocked.
-const BLOCKED_AFTER: Duration = Duration::from_secs(2);
+use crate::{guard, journal::Journal};
 
 /// So short that an answer is as good as new, long enough to bound the rate.
 const KEEP_ANSWER: Duration = Duration::from_millis(10);
@@ -338,10 +339,7 @@ fn live(inner: &Inner, snapshot: Snapshot) -> Sight {
 /// last answer if that is newer or the box cannot be read.
 async fn last_known(inner: &Inner, found: &Found, error: &AskError) -> Result<Sight, Unavailable> {
     let path = found.black_box.clone();
-    let black_box = inner
-        .disk
-        .read(move || core_api::read_black_box(&path))
-        .await;
+    let black_box = inner.disk.read(move || read_black_box(&path)).await;
     let (black_box, trouble) = match black_box {
         Some(Ok(Some(snapshot))) => (Some(Arc::new(snapshot)), None),
         Some(Ok(None)) => (None, Some("there is no black box".to_owned())),
@@ -384,4 +382,12 @@ async fn last_known(inner: &Inner, found: &Found, error: &AskError) -> Result<Si
         snapshot,
         condition,
     })
+}
+/// Reads a black box; `None` if there is none.
+fn read_black_box(path: &Path) -> Result<Option<Snapshot>, String> {
+    match blackbox::read(path) {
+        Ok(snapshot) => Ok(Some(snapshot)),
+        Err(BlackBoxError::Missing(_)) => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
 }

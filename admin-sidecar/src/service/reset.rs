@@ -28,7 +28,6 @@ use tokio::{
 };
 
 use super::link::{ServiceLink, Sight};
-use crate::core_api;
 
 /// An answer is due within 500 ms; the rest is for the audit line.
 const ANSWER_WITHIN: Duration = Duration::from_millis(400);
@@ -395,7 +394,7 @@ fn refusal(breaker: &str, request: &ResetRequest, sight: &Sight) -> Option<Reset
     let Some(known) = sight.snapshot.breakers.iter().find(|b| b.name == breaker) else {
         return Some(ResetError::Unknown {
             name: breaker.to_owned(),
-            nearest: core_api::nearest(breaker, names()),
+            nearest: resilience_core::control::nearest(breaker, names()),
         });
     };
     if sight.condition == Condition::Dead {
@@ -441,7 +440,10 @@ fn last_receipt(
         }),
         None => Err(ResetError::Unknown {
             name: breaker.to_owned(),
-            nearest: core_api::nearest(breaker, snapshot.breakers.iter().map(|b| b.name.as_str())),
+            nearest: resilience_core::control::nearest(
+                breaker,
+                snapshot.breakers.iter().map(|b| b.name.as_str()),
+            ),
         }),
     }
 }

@@ -99,8 +99,8 @@ impl Stack {
         let sidecar = program(&programs.sidecar, "admin-sidecar")
             .arg("--run-dir")
             .arg(&run_dir)
-            .args(["--admin", &addresses.admin.to_string()])
-            .args(["--listen", &addresses.health.to_string()])
+            .args(["--admin-listen", &addresses.admin.to_string()])
+            .args(["--public-listen", &addresses.health.to_string()])
             .spawn()?;
         ready(&api, &format!("{}/health/ready", addresses.api.url())).await?;
         ready(
