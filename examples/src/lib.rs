@@ -11,6 +11,7 @@ pub mod demo;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+mod scratch;
 pub mod stub;
 
 pub use postgres::{PostgresOptions, TemporaryPostgres};
