@@ -12,6 +12,7 @@ pub mod payments;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+mod scratch;
 pub mod stub;
 
 pub use postgres::{PostgresOptions, TemporaryPostgres};

@@ -1,18 +1,17 @@
 //! The running processes.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
-
-use tempfile::TempDir;
 
 use super::{Address, BREAKER, DemoError, Flags, Ground, ground::Programs};
 use crate::{
     client::Client,
     postgres::{PostgresOptions, TemporaryPostgres},
     process::{ChildProcess, Program, WaitError, describe},
+    scratch::Scratch,
 };
 
 /// The configuration that is used when none is given.
@@ -31,7 +30,7 @@ pub struct Stack {
     api: ChildProcess,
     stub: ChildProcess,
     postgres: TemporaryPostgres,
-    directory: TempDir,
+    directory: Scratch,
     config: PathBuf,
     addresses: Addresses,
 }
@@ -53,10 +52,8 @@ impl Stack {
     /// is left running then.
     pub async fn start(ground: Ground, flags: &Flags) -> Result<Self, DemoError> {
         let (addresses, programs) = release(ground);
-        let directory = tempfile::Builder::new()
-            .prefix("resilience-demo-")
-            .tempdir()
-            .map_err(DemoError::Directory)?;
+        let directory =
+            Scratch::create(&env::temp_dir(), "demo", |_| ()).map_err(DemoError::Directory)?;
         let run_dir = directory.path().join("run");
         fs::create_dir(&run_dir).map_err(DemoError::Directory)?;
         let config = match &flags.config {

@@ -1,39 +1,34 @@
-//! The temporary directory of a server.
-//!
-//! It is locked for as long as its owner lives. An owner that was killed could
-//! not remove it; whoever starts a server next finds it unlocked and does.
+//! The temporary directory of a server, and what else it leaves.
 
 use std::{
     env,
-    fs::{self, File, Permissions},
+    fs::{self, Permissions},
     io,
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use tempfile::TempDir;
-
 use super::StartError;
-use crate::process::{Account, find_in_path};
+use crate::{
+    process::{Account, find_in_path},
+    scratch::{PREFIX, Scratch},
+};
 
-const PREFIX: &str = "resilience-postgres-";
+const PURPOSE: &str = "postgres";
 /// Longest path of a Unix socket that Linux takes, its closing NUL left out.
 const MAX_SOCKET: usize = 107;
 const SOCKET_NAME: &str = "/socket/.s.PGSQL.65535";
 
 #[derive(Debug)]
 pub(super) struct Directory {
-    // In this order: removed first, unlocked second.
-    root: TempDir,
-    _lock: File,
+    root: Scratch,
 }
 
 impl Directory {
     /// Makes it with `data` and `socket`, which belong to `account`.
     pub(super) fn create(account: Option<Account>) -> Result<Self, StartError> {
         let parent = parent();
-        sweep(&parent);
         make(&parent, account).map_err(|error| StartError::Directory {
             problem: error.to_string(),
             path: parent,
@@ -63,8 +58,9 @@ impl Drop for Directory {
 /// too long in it.
 fn parent() -> PathBuf {
     let chosen = env::temp_dir();
-    // tempfile adds six letters of its own.
-    let longest = chosen.as_os_str().len() + 1 + PREFIX.len() + 6 + SOCKET_NAME.len();
+    // A hyphen and six letters end its name.
+    let longest =
+        chosen.as_os_str().len() + 1 + PREFIX.len() + PURPOSE.len() + 7 + SOCKET_NAME.len();
     if longest > MAX_SOCKET {
         PathBuf::from("/tmp")
     } else {
@@ -73,13 +69,9 @@ fn parent() -> PathBuf {
 }
 
 fn make(parent: &Path, account: Option<Account>) -> io::Result<Directory> {
-    let root = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
-    // Locked under another name first: a sweeper that comes by between the
-    // making and the locking must not take it for one without an owner.
-    let unlocked = root.path().join("locking");
-    let lock = File::create(&unlocked)?;
-    lock.lock()?;
-    fs::rename(unlocked, lock_of(root.path()))?;
+    let root = Scratch::create(parent, PURPOSE, |left| {
+        free_shared_memory(&left.join("data"));
+    })?;
     if account.is_some() {
         // The server passes through; the directory itself stays ours.
         fs::set_permissions(root.path(), Permissions::from_mode(0o711))?;
@@ -92,29 +84,7 @@ fn make(parent: &Path, account: Option<Account>) -> io::Result<Directory> {
             chown(&path, Some(uid), Some(gid))?;
         }
     }
-    Ok(Directory { root, _lock: lock })
-}
-
-/// Removes what owners that were killed have left.
-fn sweep(parent: &Path) {
-    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
-        // Somebody else's, or one in the making: not to be opened, left alone.
-        let Some(lock) = ours
-            .then(|| File::open(lock_of(&entry.path())))
-            .and_then(Result::ok)
-        else {
-            continue;
-        };
-        if lock.try_lock().is_ok() {
-            free_shared_memory(&entry.path().join("data"));
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-fn lock_of(root: &Path) -> PathBuf {
-    root.join("lock")
+    Ok(Directory { root })
 }
 
 /// A server that was killed leaves a System V segment behind, named on the

@@ -121,9 +121,18 @@ fn parent_of_a_sleeper() {
 
 #[tokio::test]
 async fn the_thread_that_asked_for_a_child_may_end_before_it() {
-    let child = thread::spawn(|| shell("sleep 0.2; echo alive; exec sleep 1000"))
-        .join()
-        .unwrap();
+    let script = "trap 'echo alive' USR1; echo up; while :; do sleep 0.01; done";
+    let child = thread::spawn(move || {
+        let child = shell(script);
+        // By then its death signal is armed, so that it would strike.
+        while child.lines().is_empty() {
+            thread::sleep(EXIT_POLL);
+        }
+        child
+    })
+    .join()
+    .unwrap();
+    child.signal(Signal::USR1).unwrap();
     child.wait_for_line("alive", SOON).await.unwrap();
 }
 
