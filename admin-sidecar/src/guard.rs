@@ -36,7 +36,7 @@ pub const MAX_BODY: usize = 4096;
 /// A body comes at once or not at all.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-const ACTOR: HeaderName = HeaderName::from_static("x-admin-actor");
+const ACTOR: HeaderName = HeaderName::from_static(resilience_core::control::ACTOR_HEADER);
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The peer of a connection.

@@ -18,7 +18,7 @@ use crate::auth::{TokenError, TokenFile};
 #[derive(Clone, Debug, Parser)]
 #[command(name = "admin-sidecar", version, after_help = EXAMPLES)]
 pub struct Args {
-    /// Directory where the service puts <SERVICE>.sock and <SERVICE>.blackbox
+    /// Directory where the service puts its socket and its black box
     #[arg(
         long,
         env = "ADMIN_RUN_DIR",
@@ -55,7 +55,7 @@ pub struct Args {
     )]
     pub allowed_hosts: Vec<String>,
 
-    /// Where changes are written down [default: <RUN_DIR>/audit.jsonl]
+    /// Where changes are written down [default: audit.jsonl in the run directory]
     #[arg(long, env = "ADMIN_AUDIT_LOG", value_name = "FILE")]
     pub audit_log: Option<PathBuf>,
 

@@ -7,6 +7,7 @@ mod flight;
 mod link;
 mod process;
 mod reset;
+mod wire;
 
 pub use find::RunDir;
 pub use link::{LinkSettings, ServiceLink, Sight};

@@ -31,7 +31,7 @@ pub(crate) fn is_alive(pid: u32, taken_at: Timestamp) -> bool {
     }
 }
 
-/// State and start (in clock ticks since boot) of a `/proc/<pid>/stat` line.
+/// State and start (in clock ticks since boot) of a `/proc/PID/stat` line.
 /// The name in parentheses may itself hold spaces and parentheses.
 fn parse(stat: &str) -> Option<(u8, u64)> {
     let (_, rest) = stat.rsplit_once(')')?;

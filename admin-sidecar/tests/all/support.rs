@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -203,7 +203,7 @@ impl Rig {
 
     pub(crate) fn write_black_box(&self, snapshot: &Snapshot) {
         let path = self.dir.path().join("api.blackbox");
-        resilience_core_black_box(&path, snapshot);
+        resilience_core::control::blackbox::write(&path, snapshot).expect("a box");
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -229,11 +229,6 @@ impl Rig {
 
 pub(crate) const RESET: &str = "/admin/circuit-breaker/payment_api/reset";
 pub(crate) const STATE: &str = "/admin/circuit-breaker/payment_api/state";
-
-/// The one place that knows how the test writes a black box.
-fn resilience_core_black_box(path: &Path, snapshot: &Snapshot) {
-    std::fs::write(path, serde_json::to_vec(snapshot).unwrap()).unwrap();
-}
 
 /// The stopped process goes on: it takes what lies in its socket.
 pub(crate) fn wake(listener: UnixListener, service: &Service) -> JoinHandle<()> {

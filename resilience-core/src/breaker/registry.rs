@@ -8,7 +8,7 @@ use std::{
 use parking_lot::RwLock;
 
 use super::{BreakerConfig, CircuitBreaker, journal::Observer};
-use crate::snapshot::{BreakerSettings, BreakerSnapshot};
+use crate::snapshot::BreakerSnapshot;
 
 /// The breakers of a service, by name. A handle: clones share them.
 ///
@@ -86,7 +86,7 @@ impl CircuitBreaker {
 
     /// Shows where its settings came from.
     #[cfg(feature = "control")]
-    pub(crate) fn describe(&self, settings: BreakerSettings) {
+    pub(crate) fn describe(&self, settings: crate::snapshot::BreakerSettings) {
         self.cell.journal.lock().settings = settings;
     }
 }

@@ -14,7 +14,7 @@ mod thread;
 
 pub use explain::Explanation;
 pub use local::BLOCKED_AFTER;
-pub use routes::{ACTOR_HEADER, MOST_BODY, admin_router, nearest};
+pub use routes::{ACTOR_HEADER, MOST_BODY, NOT_AFTER_HEADER, admin_router, nearest};
 pub use source::{
     AdminSource, Condition, Observed, Receipt, ResetError, ResetOutcome, ResetRequest, Unavailable,
 };

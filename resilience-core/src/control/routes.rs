@@ -34,6 +34,10 @@ use crate::{
 /// Who asks, as found out by whoever stands before the router.
 pub const ACTOR_HEADER: &str = "x-admin-actor";
 
+/// Until when a change may be made (RFC 3339). What lies unread in the socket of
+/// a stopped process cannot be taken back, and must not be done an hour later.
+pub const NOT_AFTER_HEADER: &str = "x-admin-not-after";
+
 /// The largest request body that is read.
 pub const MOST_BODY: usize = 4 * 1024;
 
@@ -168,6 +172,7 @@ async fn reset<S: AdminSource>(
     request.actor = text_of(&headers, ACTOR_HEADER);
     request.idempotency_key = text_of(&headers, "idempotency-key");
     request.dry_run = query.dry_run;
+    check_not_after(&headers)?;
     let mut receipt = source.reset(&name, request).await?;
     if receipt.outcome == ResetOutcome::Applied
         && let Some(watch) = query.watch
@@ -257,6 +262,25 @@ fn read_request(body: &[u8]) -> Result<ResetRequest, Problem> {
         )
         .advice(r#"send no body, or {"reason": "…", "if_generation": 7}, both optional"#)
     })
+}
+
+fn check_not_after(headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(given) = text_of(headers, NOT_AFTER_HEADER) else {
+        return Ok(());
+    };
+    let not_after: Timestamp = given.parse().map_err(|_| {
+        Problem::bad_request(format!(
+            "`{NOT_AFTER_HEADER}` is `{given}`, which is no time"
+        ))
+        .advice("send a time such as 2025-01-02T03:04:05Z, or leave the header out")
+    })?;
+    if Timestamp::now() > not_after {
+        return Err(Problem::conflict(format!(
+            "the request was good until {given}, and is too late"
+        ))
+        .advice("look at the breaker again, then ask again if it is still wanted"));
+    }
+    Ok(())
 }
 
 /// A header's text, if it is there and short enough to be kept.
@@ -422,6 +446,19 @@ mod tests {
         for bad in ["watch=", "watch=2m", "watch=5", "dryrun", "dry_run=maybe"] {
             assert_eq!(parse(bad), Err(StatusCode::BAD_REQUEST), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_request_that_comes_too_late_is_refused() {
+        let check = |given: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(NOT_AFTER_HEADER, given.parse().unwrap());
+            check_not_after(&headers).map_err(|problem| problem.status)
+        };
+        assert_eq!(check("2999-01-01T00:00:00Z"), Ok(()));
+        assert_eq!(check("2001-01-01T00:00:00Z"), Err(StatusCode::CONFLICT));
+        assert_eq!(check("soon"), Err(StatusCode::BAD_REQUEST));
+        assert!(check_not_after(&HeaderMap::new()).is_ok());
     }
 
     #[test]

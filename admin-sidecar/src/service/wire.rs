@@ -1,0 +1,148 @@
+//! A reset on the wire: the question put to the service, and its answer.
+
+use std::{
+    collections::hash_map::RandomState,
+    error::Error,
+    fmt::Write as _,
+    hash::BuildHasher,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use axum::body::Bytes;
+use http::{Request, StatusCode, header};
+use jiff::Timestamp;
+use resilience_core::control::{
+    ACTOR_HEADER, NOT_AFTER_HEADER, Receipt, ResetError, ResetRequest, Unavailable,
+};
+use serde::Deserialize;
+
+/// The question. A service that reads it later than `patience` from now is to
+/// leave it alone.
+pub(super) fn question(
+    breaker: &str,
+    request: &ResetRequest,
+    key: &str,
+    patience: Duration,
+) -> Result<Request<Bytes>, Box<dyn Error + Send + Sync>> {
+    let query = if request.dry_run { "?dry_run" } else { "" };
+    let path = path_segment(breaker);
+    let mut question = Request::post(format!("/admin/circuit-breaker/{path}/reset{query}"))
+        .header(header::CONTENT_TYPE, "application/json")
+        .header("idempotency-key", key);
+    if let Some(actor) = &request.actor {
+        question = question.header(ACTOR_HEADER, actor);
+    }
+    // What lies unread in the socket of a stopped process must not be taken an
+    // hour later.
+    if let Ok(not_after) = Timestamp::now().checked_add(patience) {
+        question = question.header(NOT_AFTER_HEADER, not_after.to_string());
+    }
+    Ok(question.body(Bytes::from(serde_json::to_vec(request)?))?)
+}
+
+/// The service's answer, believed only as far as it can be read.
+pub(super) fn read(breaker: &str, status: StatusCode, body: &[u8]) -> Result<Receipt, ResetError> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Told {
+        detail: Option<String>,
+        title: Option<String>,
+        reason: Option<String>,
+        nearest: Vec<String>,
+        expected: Option<u32>,
+        actual: Option<u32>,
+    }
+    let odd = |what: String| {
+        ResetError::Unavailable(Unavailable {
+            what: format!("the service's answer to the reset cannot be used: {what}"),
+            advice: "read the breaker's state; if it is not what you asked for, look at the \
+                     service's log"
+                .to_owned(),
+        })
+    };
+    if status.is_success() {
+        return serde_json::from_slice(body).map_err(|error| odd(error.to_string()));
+    }
+    let told: Told = serde_json::from_slice(body).unwrap_or_default();
+    Err(match (status, told.expected, told.actual) {
+        (StatusCode::NOT_FOUND, ..) => ResetError::Unknown {
+            name: breaker.to_owned(),
+            nearest: told.nearest,
+        },
+        (StatusCode::CONFLICT, Some(expected), Some(actual)) => {
+            ResetError::Moved { expected, actual }
+        }
+        (StatusCode::CONFLICT, ..) if told.reason.as_deref() == Some("disabled") => {
+            ResetError::Disabled
+        }
+        _ => odd(format!(
+            "{status} {}",
+            told.detail.or(told.title).unwrap_or_default()
+        )),
+    })
+}
+
+/// A name as one segment of a path.
+fn path_segment(name: &str) -> String {
+    let mut segment = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            segment.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(segment, "%{byte:02X}");
+        }
+    }
+    segment
+}
+
+/// Unique, not secret: it only tells this reset from others.
+pub(super) fn new_key() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    // ordering: Relaxed. A number of its own for each caller is all that is
+    // asked of it.
+    let count = COUNT.fetch_add(1, Relaxed);
+    let salt = RandomState::new().hash_one((std::process::id(), Timestamp::now(), count));
+    format!("sidecar-{salt:016x}-{count}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stays_one_segment_whatever_it_holds() {
+        assert_eq!(path_segment("payment_api"), "payment_api");
+        assert_eq!(path_segment("a/b?c ü"), "a%2Fb%3Fc%20%C3%BC");
+    }
+
+    #[test]
+    fn keys_differ() {
+        assert_ne!(new_key(), new_key());
+    }
+
+    #[test]
+    fn the_services_refusals_are_understood() {
+        let read = |status, body: &str| read("a", status, body.as_bytes()).unwrap_err();
+        let error = read(StatusCode::NOT_FOUND, r#"{"nearest":["ab"]}"#);
+        assert!(matches!(error, ResetError::Unknown { nearest, .. } if nearest == ["ab"]));
+        let error = read(StatusCode::CONFLICT, r#"{"expected":3,"actual":4}"#);
+        assert!(matches!(
+            error,
+            ResetError::Moved {
+                expected: 3,
+                actual: 4
+            }
+        ));
+        let error = read(StatusCode::CONFLICT, r#"{"reason":"disabled"}"#);
+        assert!(matches!(error, ResetError::Disabled));
+        for (status, body) in [
+            (StatusCode::OK, "not a receipt"),
+            (StatusCode::CONFLICT, "{}"),
+            (StatusCode::INTERNAL_SERVER_ERROR, "<html>"),
+        ] {
+            assert!(matches!(read(status, body), ResetError::Unavailable(_)));
+        }
+    }
+}
