@@ -41,6 +41,10 @@ const HEARTBEAT: Duration = Duration::from_millis(100);
 /// An open circuit in a black box older than this is not taken over.
 const OLDEST_TRIP: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Keys that are read and checked, and do nothing so far: whoever sets one is
+/// told so.
+const NOT_IN_FORCE: [&str; 3] = ["fallback", "database.slow_query", "database.leak_threshold"];
+
 /// Breakers by name, live configuration, health, metrics, logs and the control
 /// thread of one service.
 ///
@@ -384,18 +388,22 @@ impl Parts {
             .set_severity("database", config.ready().database);
         self.health
             .set_severity("circuit_breakers", config.ready().circuit_breakers);
-        if config.set_explicitly("fallback") {
-            tracing::warn!(
-                "`fallback` is set, but this version has no fallback yet: the setting has no effect"
-            );
+        for key in NOT_IN_FORCE {
+            if config.set_explicitly(key) {
+                tracing::warn!("`{key}` is set, and this version does not put it to use yet");
+            }
         }
     }
 
     fn poll_config(&self) {
+        let before = self.config.current();
         match self.config.poll() {
             Reload::Unchanged => {}
             Reload::Applied(config) => {
                 self.apply(&config);
+                if config.database() != before.database() {
+                    tracing::warn!("`database` was changed: it takes effect at the next start");
+                }
                 tracing::info!(
                     "the configuration was reloaded from {}",
                     source_of(self.config.path())
