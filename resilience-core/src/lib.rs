@@ -6,7 +6,7 @@ pub mod breaker;
 pub mod clock;
 #[cfg(feature = "config")]
 pub mod config;
-#[cfg(feature = "control")]
+#[cfg(feature = "service")]
 pub mod control;
 #[cfg(feature = "http")]
 pub mod health;
@@ -24,6 +24,11 @@ pub mod problem;
 mod service;
 pub mod snapshot;
 mod sync;
+
+/// The README's examples, compiled and run.
+#[cfg(all(doctest, feature = "service"))]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
 
 pub use breaker::{
     BreakerConfig, BreakerConfigError, BreakerOptions, CallError, CircuitBreaker, ErrorClass,

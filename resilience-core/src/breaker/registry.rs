@@ -85,7 +85,7 @@ impl CircuitBreaker {
     }
 
     /// Shows where its settings came from.
-    #[cfg(feature = "control")]
+    #[cfg(feature = "service")]
     pub(crate) fn describe(&self, settings: crate::snapshot::BreakerSettings) {
         self.cell.journal.lock().settings = settings;
     }

@@ -1,7 +1,7 @@
 //! A PostgreSQL pool that says how large it is and how much of it is in use.
 //!
 //! deadpool-postgres does the pooling; this puts the settings of
-//! [`DatabaseConfig`](crate::config::DatabaseConfig) in force and names its errors.
+//! [`DatabaseConfig`] in force and names its errors.
 
 use std::time::{Duration, Instant};
 
