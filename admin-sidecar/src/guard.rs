@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The largest body of a change.
-pub const MAX_BODY: usize = 4096;
+pub const MAX_BODY: usize = resilience_core::control::MOST_BODY;
 
 /// A body comes at once or not at all.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);

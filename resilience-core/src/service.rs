@@ -31,12 +31,16 @@ use crate::{
     log::{self, LogHandle, LogOptions},
     metrics,
     snapshot::{
-        BlackBoxSnapshot, BreakerEvent, FORMAT, HealthStatus, PoolSnapshot, Snapshot, State,
+        BlackBoxSnapshot, BreakerEvent, BreakerSnapshot, FORMAT, HealthStatus, PoolSnapshot,
+        Snapshot, State,
     },
 };
 
 /// The service's own runtime beats this often.
 const HEARTBEAT: Duration = Duration::from_millis(100);
+
+/// Events in one snapshot, over all breakers: a black box stays small.
+const MOST_EVENTS: usize = 4_096;
 
 /// An open circuit in a black box older than this is not taken over.
 const OLDEST_TRIP: Duration = Duration::from_secs(24 * 60 * 60);
@@ -171,6 +175,9 @@ impl ResilienceBuilder {
     }
 
     fn assemble(self, log: Option<LogHandle>) -> Result<Resilience, StartError> {
+        if !is_name(&self.name) {
+            return Err(StartError::Name(self.name));
+        }
         // Without a runtime there is no heartbeat: say so before anything is made.
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         let config = ConfigStore::load(self.config_file.as_deref(), process_env())?;
@@ -460,7 +467,7 @@ impl Parts {
             taken_at: Timestamp::now(),
             heartbeat_age_ms: heartbeat_age
                 .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
-            breakers: self.registry.snapshot(),
+            breakers: within_budget(self.registry.snapshot()),
             pools: self.pools.lock().iter().map(|take| take()).collect(),
             health: self.health.snapshot(),
             config: self.config.snapshot(),
@@ -473,6 +480,21 @@ impl Parts {
     }
 }
 
+/// Leaves out the oldest events of a service with very many breakers.
+fn within_budget(mut breakers: Vec<BreakerSnapshot>) -> Vec<BreakerSnapshot> {
+    let each = (MOST_EVENTS / breakers.len().max(1)).max(2);
+    for breaker in &mut breakers {
+        breaker.events.truncate(each);
+    }
+    breakers
+}
+
+/// Whether `name` can be part of a file's name and of a label.
+fn is_name(name: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=64).contains(&name.len()) && name.bytes().all(good) && !name.starts_with('.')
+}
+
 /// Why a service did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -483,6 +505,12 @@ pub enum StartError {
     /// The control plane could not start.
     #[error("{error}{cause}", error = .0, cause = cause_of(.0))]
     Control(#[from] ControlError),
+    /// The service's name cannot name files.
+    #[error(
+        "the service's name is `{0}`, allowed: 1 to 64 letters, digits, `-`, `_` and `.`, \
+         not beginning with `.`"
+    )]
+    Name(String),
     /// There is no tokio runtime here.
     #[error(
         "there is no tokio runtime here; call `start` inside of the service's `#[tokio::main]`"
@@ -495,6 +523,7 @@ impl StartError {
         match self {
             Self::Config(_) => "configuration",
             Self::Control(_) => "control",
+            Self::Name(_) => "name",
             Self::NoRuntime => "runtime",
         }
     }
@@ -507,7 +536,7 @@ impl StartError {
         let _ = writeln!(std::io::stderr(), "startup: {self}");
         match self {
             Self::Config(_) => ExitCode::from(78),
-            Self::Control(_) | Self::NoRuntime => ExitCode::FAILURE,
+            Self::Control(_) | Self::Name(_) | Self::NoRuntime => ExitCode::FAILURE,
         }
     }
 }
@@ -601,4 +630,80 @@ fn host_name() -> String {
         .nodename()
         .to_string_lossy()
         .into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ErrorClass, snapshot::Cause};
+
+    fn builder(dir: &Path) -> ResilienceBuilder {
+        Resilience::builder("payments-api")
+            .run_dir(dir)
+            .without_log()
+    }
+
+    fn trip(resilience: &Resilience) -> CircuitBreaker {
+        let breaker = resilience.breaker("payment_api");
+        while let Ok(permit) = breaker.try_acquire() {
+            permit.failure(ErrorClass::http(503));
+        }
+        breaker
+    }
+
+    #[tokio::test]
+    async fn an_open_circuit_is_open_for_the_rest_of_its_wait_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = builder(dir.path()).start().unwrap();
+        let left = trip(&before).try_acquire().unwrap_err().retry_after;
+        drop(before);
+        let after = builder(dir.path()).start().unwrap();
+        let breaker = after.breaker("payment_api");
+        let rest = breaker.try_acquire().unwrap_err().retry_after;
+        assert!(
+            rest <= left && rest > Duration::from_secs(50),
+            "{rest:?} of {left:?}"
+        );
+        let causes: Vec<_> = breaker.snapshot().events.iter().map(|e| e.cause).collect();
+        assert_eq!(causes, [Cause::Restored, Cause::FailureRate]);
+    }
+
+    #[tokio::test]
+    async fn a_trip_older_than_the_wait_is_not_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = builder(dir.path()).start().unwrap();
+        trip(&before);
+        drop(before);
+        let path = blackbox::path(dir.path(), "payments-api");
+        let mut old = blackbox::read(&path).unwrap();
+        old.taken_at -= Duration::from_secs(61);
+        blackbox::write(&path, &old).unwrap();
+        let after = builder(dir.path()).start().unwrap();
+        assert_eq!(after.breaker("payment_api").state(), State::Closed);
+    }
+
+    #[tokio::test]
+    async fn a_black_box_of_another_service_is_set_aside_and_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = blackbox::path(dir.path(), "payments-api");
+        blackbox::write(&path, &Snapshot::of_nothing("stranger")).unwrap();
+        let resilience = builder(dir.path()).start().unwrap();
+        assert_eq!(resilience.snapshot().black_box.refused, 1);
+        assert!(dir.path().join("payments-api.blackbox.refused").exists());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leaves_the_run_directory_is_refused() {
+        for name in ["../etc", "", ".hidden", "a b"] {
+            let error = Resilience::builder(name).without_log().start().unwrap_err();
+            assert!(matches!(error, StartError::Name(_)), "{error}");
+        }
+    }
+
+    #[test]
+    fn without_a_runtime_it_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = builder(dir.path()).start().unwrap_err();
+        assert!(matches!(error, StartError::NoRuntime), "{error}");
+    }
 }

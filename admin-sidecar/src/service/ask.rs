@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{net::UnixStream, sync::Semaphore, task::JoinHandle, time};
 
 /// No snapshot comes near it; one that does is not a snapshot.
-const MAX_ANSWER: usize = 4 << 20;
+const MAX_ANSWER: u64 = resilience_core::control::blackbox::LARGEST;
 
 /// How many connections to the service may be open at once.
 const MAX_CONNECTIONS: usize = 16;
@@ -97,14 +97,17 @@ async fn exchange(socket: &Path, request: Request<Bytes>) -> Result<Answer, AskE
         .await
         .map_err(|error| broken(&error))?;
     let status = response.status();
-    let body = Limited::new(response.into_body(), MAX_ANSWER)
-        .collect()
-        .await
-        .map_err(|error| match error.downcast::<hyper::Error>() {
-            Ok(error) => broken(&error),
-            Err(_) => AskError::Broken(format!("the answer is larger than {MAX_ANSWER} bytes")),
-        })?
-        .to_bytes();
+    let body = Limited::new(
+        response.into_body(),
+        usize::try_from(MAX_ANSWER).unwrap_or(usize::MAX),
+    )
+    .collect()
+    .await
+    .map_err(|error| match error.downcast::<hyper::Error>() {
+        Ok(error) => broken(&error),
+        Err(_) => AskError::Broken(format!("the answer is larger than {MAX_ANSWER} bytes")),
+    })?
+    .to_bytes();
     Ok(Answer { status, body })
 }
 

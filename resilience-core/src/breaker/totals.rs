@@ -4,7 +4,7 @@
 
 use std::array;
 
-use super::outcome::ErrorClass;
+use super::{outcome::ErrorClass, word::is_newer};
 use crate::{
     snapshot::{ClassCount, DurationHistogram},
     sync::{
@@ -174,6 +174,10 @@ const CLASS_SHIFT: u32 = 26;
 const CLASS_COUNT_MASK: u64 = (1 << CLASS_SHIFT) - 1;
 const CLASS_GENERATION_SHIFT: u32 = 42;
 
+fn generation_of(slot: u64) -> u32 {
+    u32::try_from(slot >> CLASS_GENERATION_SHIFT).unwrap_or(0)
+}
+
 impl Classes {
     fn note(&self, generation: u32, class: ErrorClass) {
         let key = u64::from(generation) << 16 | u64::from(class.code());
@@ -185,8 +189,7 @@ impl Classes {
                     } else {
                         seen + 1
                     })
-                } else if seen >> CLASS_GENERATION_SHIFT != u64::from(generation)
-                    || seen & CLASS_COUNT_MASK == 0
+                } else if seen & CLASS_COUNT_MASK == 0 || is_newer(generation, generation_of(seen))
                 {
                     Some(key << CLASS_SHIFT | 1)
                 } else {
@@ -263,6 +266,8 @@ mod tests {
             .map(|(c, n)| (c.to_owned(), n))
         );
         assert!(totals.classes(3).is_empty());
+        totals.note_class(3, ErrorClass::TIMEOUT);
+        assert_eq!(totals.classes(4).len(), 4);
     }
 
     #[test]

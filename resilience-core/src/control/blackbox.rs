@@ -22,8 +22,9 @@ use crate::snapshot::{FORMAT, Snapshot};
 
 const MAGIC: &str = "resilience-black-box";
 
-/// Nobody writes a larger one; a larger file is not read.
-const LARGEST: u64 = 4 * 1024 * 1024;
+/// Nobody writes a larger one (services, series, events and reasons are all
+/// bounded); a larger file is not read.
+pub const LARGEST: u64 = 8 * 1024 * 1024;
 
 /// Where the black box of `service` lies in a run directory.
 #[must_use]

@@ -41,6 +41,10 @@ pub const NOT_AFTER_HEADER: &str = "x-admin-not-after";
 /// The largest request body that is read.
 pub const MOST_BODY: usize = 4 * 1024;
 
+/// The longest header or reason that is taken: each is kept in the flight
+/// recorder.
+const MOST_TEXT: usize = 500;
+
 /// A reset is watched for at most this long.
 const LONGEST_WATCH: Duration = Duration::from_secs(60);
 
@@ -169,8 +173,8 @@ async fn reset<S: AdminSource>(
         ))
     })?;
     let mut request = read_request(&body)?;
-    request.actor = text_of(&headers, ACTOR_HEADER);
-    request.idempotency_key = text_of(&headers, "idempotency-key");
+    request.actor = text_of(&headers, ACTOR_HEADER)?;
+    request.idempotency_key = text_of(&headers, "idempotency-key")?;
     request.dry_run = query.dry_run;
     check_not_after(&headers)?;
     let mut receipt = source.reset(&name, request).await?;
@@ -255,17 +259,23 @@ fn read_request(body: &[u8]) -> Result<ResetRequest, Problem> {
     if body.is_empty() {
         return Ok(ResetRequest::default());
     }
-    serde_json::from_slice(body).map_err(|error| {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            format!("the body is not what a reset takes: {error}"),
-        )
-        .advice(r#"send no body, or {"reason": "…", "if_generation": 7}, both optional"#)
-    })
+    let request: ResetRequest = serde_json::from_slice(body).map_err(|error| {
+        Problem::bad_request(format!("the body is not what a reset takes: {error}"))
+            .advice(r#"send no body, or {"reason": "…", "if_generation": 7}, both optional"#)
+    })?;
+    if request
+        .reason
+        .as_ref()
+        .is_some_and(|reason| reason.len() > MOST_TEXT)
+    {
+        return Err(Problem::bad_request("the reason is too long")
+            .advice(format!("say it in {MOST_TEXT} bytes")));
+    }
+    Ok(request)
 }
 
 fn check_not_after(headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(given) = text_of(headers, NOT_AFTER_HEADER) else {
+    let Some(given) = text_of(headers, NOT_AFTER_HEADER)? else {
         return Ok(());
     };
     let not_after: Timestamp = given.parse().map_err(|_| {
@@ -283,10 +293,20 @@ fn check_not_after(headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A header's text, if it is there and short enough to be kept.
-fn text_of(headers: &HeaderMap, name: &str) -> Option<String> {
-    let text = headers.get(name)?.to_str().ok()?;
-    (!text.is_empty() && text.len() <= 200).then(|| text.to_owned())
+/// A header's text, if it is there; one that cannot be kept is refused rather
+/// than passed over.
+fn text_of(headers: &HeaderMap, name: &str) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get(name) else {
+        return Ok(None);
+    };
+    match value.to_str() {
+        Ok(text) if !text.is_empty() && text.len() <= MOST_TEXT => Ok(Some(text.to_owned())),
+        _ => Err(
+            Problem::bad_request(format!("the header `{name}` cannot be read")).advice(format!(
+                "send 1 to {MOST_TEXT} visible ASCII characters, or leave it out"
+            )),
+        ),
+    }
 }
 
 fn find(
@@ -459,6 +479,18 @@ mod tests {
         assert_eq!(check("2001-01-01T00:00:00Z"), Err(StatusCode::CONFLICT));
         assert_eq!(check("soon"), Err(StatusCode::BAD_REQUEST));
         assert!(check_not_after(&HeaderMap::new()).is_ok());
+    }
+
+    #[test]
+    fn a_reason_or_a_key_that_cannot_be_kept_is_refused_and_not_passed_over() {
+        let long = "x".repeat(MOST_TEXT + 1);
+        let body = json!({ "reason": long }).to_string();
+        assert!(read_request(body.as_bytes()).is_err());
+        assert!(read_request(br#"{"reason": "the provider is back"}"#).is_ok());
+        assert!(read_request(br#"{"reasons": "typo"}"#).is_err());
+        let mut headers = HeaderMap::new();
+        headers.insert("idempotency-key", long.parse().unwrap());
+        assert!(text_of(&headers, "idempotency-key").is_err());
     }
 
     #[test]
