@@ -344,6 +344,18 @@ fn the_last_handle_frees_the_cell_and_a_permit_of_its_former_life_is_stale_in_th
 }
 
 #[test]
+fn the_last_handle_makes_permits_that_are_still_out_stale() {
+    let breaker = CircuitBreaker::new("short-lived", BreakerConfig::default());
+    let (cell, clone) = (breaker.cell, breaker.clone());
+    let generation = breaker.snapshot().generation;
+    drop(breaker);
+    assert_eq!(clone.snapshot().generation, generation);
+    drop(clone);
+    // Another breaker may have got the cell by now; that is later still.
+    assert_ne!(cell.snapshot().generation, generation);
+}
+
+#[test]
 fn time_spent_open_is_counted_and_the_present_opening_too() {
     let (breaker, hand) = tripped();
     hand.advance(Duration::from_secs(3));

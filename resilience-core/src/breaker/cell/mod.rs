@@ -8,8 +8,12 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use parking_lot::Mutex;
+
+mod transition;
+
+use transition::Change;
+pub(super) use transition::{ByHand, Refused};
 
 use super::{
     config::BreakerConfig,
@@ -23,10 +27,10 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    snapshot::{BreakerEvent, BreakerSnapshot, CallTotals, Cause, State},
+    snapshot::{BreakerSnapshot, CallTotals, Cause, State},
     sync::{
         AtomicU64,
-        Ordering::{AcqRel, Acquire, Relaxed, Release},
+        Ordering::{AcqRel, Acquire, Relaxed},
     },
 };
 
@@ -37,7 +41,7 @@ use crate::{
 struct Lined<T>(T);
 
 #[derive(Debug)]
-pub(super) struct Cell {
+pub(in crate::breaker) struct Cell {
     word: Lined<AtomicU64>,
     settings: Lined<Settings>,
     count: Lined<CountWindow>,
@@ -45,12 +49,12 @@ pub(super) struct Cell {
     probes: Probes,
     totals: Totals,
     clock: Clock,
-    pub(super) journal: Mutex<Journal>,
+    pub(in crate::breaker) journal: Mutex<Journal>,
 }
 
 /// What a permit remembers of its admission.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Admission {
+pub(in crate::breaker) struct Admission {
     generation: u32,
     kind: Kind,
     /// When it was admitted, if calls are timed.
@@ -67,50 +71,8 @@ enum Kind {
     Untracked,
 }
 
-/// Who changes a breaker by hand, and why.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ByHand {
-    pub(super) actor: Option<String>,
-    pub(super) reason: Option<String>,
-}
-
-/// What a change by hand found and did.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Changed {
-    pub(super) before: State,
-    pub(super) after: State,
-    pub(super) generation: u32,
-    pub(super) discarded: Tally,
-}
-
-/// Why a reset was not done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
-    Disabled,
-    Moved { actual: u32 },
-}
-
-/// Everything an event needs besides the words.
-struct Change {
-    cause: Cause,
-    window: Tally,
-    breach: Option<Breach>,
-    by: ByHand,
-}
-
-impl Change {
-    fn of(cause: Cause, window: Tally) -> Self {
-        Self {
-            cause,
-            window,
-            breach: None,
-            by: ByHand::default(),
-        }
-    }
-}
-
 impl Cell {
-    pub(super) fn new(name: &str, config: BreakerConfig, clock: Clock) -> Self {
+    pub(in crate::breaker) fn new(name: &str, config: BreakerConfig, clock: Clock) -> Self {
         let first = if config.options().enabled {
             Word::INITIAL
         } else {
@@ -131,7 +93,7 @@ impl Cell {
     // ── calls ────────────────────────────────────────────────────────────
 
     #[inline]
-    pub(super) fn try_acquire(&self) -> Result<Admission, Duration> {
+    pub(in crate::breaker) fn try_acquire(&self) -> Result<Admission, Duration> {
         let word = self.load();
         if word.flows() {
             Ok(self.admit(word.generation(), Kind::Call))
@@ -183,7 +145,7 @@ impl Cell {
     /// The time left of an open circuit, if a call would be refused right now.
     /// Changes nothing.
     #[cfg(feature = "tower")]
-    pub(super) fn refusal(&self) -> Option<Duration> {
+    pub(in crate::breaker) fn refusal(&self) -> Option<Duration> {
         let word = self.load();
         if word.state() != State::Open {
             return None;
@@ -194,7 +156,7 @@ impl Cell {
 
     /// Refuses a call; the time left of an open circuit.
     #[cfg(feature = "tower")]
-    pub(super) fn refuse(&self) -> Duration {
+    pub(in crate::breaker) fn refuse(&self) -> Duration {
         self.totals.rejected.fetch_add(1, Relaxed);
         self.refusal().unwrap_or_default()
     }
@@ -210,7 +172,7 @@ impl Cell {
     }
 
     #[inline]
-    pub(super) fn record(&self, admission: Admission, outcome: Outcome) {
+    pub(in crate::breaker) fn record(&self, admission: Admission, outcome: Outcome) {
         let class = match outcome {
             Outcome::Success => None,
             Outcome::Failure(class) => Some(class),
@@ -340,7 +302,7 @@ impl Cell {
         }
     }
 
-    pub(super) fn cancel(&self, admission: Admission) {
+    pub(in crate::breaker) fn cancel(&self, admission: Admission) {
         match admission.kind {
             Kind::Untracked => return,
             Kind::Probe(probe) => {
@@ -376,204 +338,6 @@ impl Cell {
         count.fetch_add(1, Relaxed);
     }
 
-    // ── transitions ──────────────────────────────────────────────────────
-
-    fn open(&self, word: Word, wait_ms: u64, change: Change) -> Option<Word> {
-        let now_ns = self.clock.now_ns();
-        let deadline_ms = now_ns.div_ceil(1_000_000).saturating_add(wait_ms);
-        // Before the exchange, so that whoever leaves open finds it. Two that
-        // race to open store the same instant, give or take a tick.
-        self.totals.opened_at_ms.store(now_ns / 1_000_000, Relaxed);
-        self.transition(word, word.open_until(deadline_ms), change)
-    }
-
-    /// Lets probes through; returns the word then in force.
-    fn half_open(&self, word: Word) -> Word {
-        let next = word.half_open();
-        self.probes.begin(next.generation());
-        let change = Change::of(Cause::WaitElapsed, Tally::default());
-        self.transition(word, next, change)
-            .unwrap_or_else(|| self.load())
-    }
-
-    fn close(&self, word: Word, change: Change) -> Option<Word> {
-        let next = word.closed();
-        self.count.0.begin(next.generation());
-        self.transition(word, next, change)
-    }
-
-    /// Exchanges the word and, if it was this thread that did, keeps the books.
-    fn transition(&self, from: Word, to: Word, change: Change) -> Option<Word> {
-        // ordering: AcqRel. Releases the window or the probes that were begun
-        // for the new generation; `load` acquires them.
-        self.word
-            .0
-            .compare_exchange(from.0, to.0, AcqRel, Acquire)
-            .ok()?;
-        if from.state() == State::Open {
-            let opened_ms = self.totals.opened_at_ms.load(Relaxed);
-            let open_ms = self.now_ms().saturating_sub(opened_ms);
-            self.totals.open_ms.fetch_add(open_ms, Relaxed);
-        }
-        self.write_down(from, to, change);
-        Some(to)
-    }
-
-    fn write_down(&self, from: Word, to: Word, change: Change) {
-        let wait_ms =
-            (to.state() == State::Open).then(|| to.deadline_ms().saturating_sub(self.now_ms()));
-        let (event, name, observer) = {
-            let mut journal = self.journal.lock();
-            let options = journal.config.options();
-            let threshold_percent = change.breach.map(|breach| match breach {
-                Breach::Failures => options.failure_rate_threshold,
-                Breach::Slow => options.slow_call_rate_threshold,
-            });
-            let event = BreakerEvent {
-                at: Timestamp::now(),
-                from: from.state(),
-                to: to.state(),
-                cause: change.cause,
-                generation: to.generation(),
-                window: change.window,
-                threshold_percent,
-                classes: self.totals.classes(from.generation()),
-                wait_ms,
-                actor: change.by.actor,
-                reason: change.by.reason,
-            };
-            journal.write(event.clone());
-            (event, journal.name.clone(), journal.observer.clone())
-        };
-        // After the lock: an observer may read this breaker.
-        if let Some(observer) = observer {
-            observer(&event, &name);
-        }
-    }
-
-    // ── changes by hand ──────────────────────────────────────────────────
-
-    pub(super) fn reset(
-        &self,
-        by: &ByHand,
-        if_generation: Option<u32>,
-        dry_run: bool,
-    ) -> Result<Changed, Refused> {
-        loop {
-            let word = self.load();
-            if word.is_disabled() {
-                return Err(Refused::Disabled);
-            }
-            let actual = word.generation();
-            if if_generation.is_some_and(|expected| expected != actual) {
-                return Err(Refused::Moved { actual });
-            }
-            let discarded = self.window_to_discard(word);
-            let changed = |after: Word| Changed {
-                before: word.state(),
-                after: after.state(),
-                generation: after.generation(),
-                discarded,
-            };
-            if dry_run {
-                return Ok(changed(word));
-            }
-            let change = Change {
-                by: by.clone(),
-                ..Change::of(Cause::Reset, discarded)
-            };
-            if let Some(closed) = self.close(word, change) {
-                return Ok(changed(closed));
-            }
-        }
-    }
-
-    /// What a reset throws away: the window, the probes, or, while open, the
-    /// window that opened it.
-    fn window_to_discard(&self, word: Word) -> Tally {
-        match word.state() {
-            State::Open => {
-                let journal = self.journal.lock();
-                journal
-                    .last_opening()
-                    .map(|event| event.window)
-                    .unwrap_or_default()
-            }
-            State::Closed | State::HalfOpen => self.window(word),
-        }
-    }
-
-    /// Puts new settings in force. The state and the window stay, unless the
-    /// window has another shape: then it starts empty.
-    pub(super) fn configure(&self, config: BreakerConfig) {
-        let enabled = config.options().enabled;
-        let shape = self.settings.0.shape();
-        self.settings.0.store(&config);
-        let reshaped = shape != self.settings.0.shape();
-        self.journal.lock().config = config;
-        loop {
-            let word = self.load();
-            let change = Change::of(Cause::Config, self.window(word));
-            let done = match (enabled, word.is_disabled()) {
-                (false, false) => self.transition(word, word.disabled(), change),
-                (true, true) => self.close(word, change),
-                (true, false) if reshaped && word.state() == State::Closed => {
-                    self.close(word, change)
-                }
-                _ => return,
-            };
-            if done.is_some() {
-                return;
-            }
-        }
-    }
-
-    /// Takes over an open circuit of the process before a restart: it stays
-    /// open for `remaining`, and never longer than it would now be configured to.
-    pub(super) fn restore_open(&self, remaining: Duration, events: &[BreakerEvent]) {
-        self.journal.lock().continue_from(events);
-        let word = self.load();
-        if !word.flows() || remaining.is_zero() {
-            return;
-        }
-        let wait_ms = crate::clock::ceil_ms(remaining).min(self.settings.0.wait_ms());
-        let window = events.first().map(|event| event.window).unwrap_or_default();
-        self.open(word, wait_ms, Change::of(Cause::Restored, window));
-    }
-
-    // ── lives ────────────────────────────────────────────────────────────
-
-    /// The last handle is gone; permits may still be out.
-    pub(super) fn retire(&self) {
-        self.journal.lock().observer = None;
-        loop {
-            let word = self.load();
-            // A disabled cell in a new generation: what is still out is stale.
-            let next = word.disabled();
-            if self
-                .word
-                .0
-                .compare_exchange(word.0, next.0, AcqRel, Acquire)
-                .is_ok()
-            {
-                return;
-            }
-        }
-    }
-
-    /// Makes a retired cell a new breaker.
-    pub(super) fn reuse(&self, name: &str, config: BreakerConfig) {
-        self.settings.0.store(&config);
-        self.totals.restart(self.window_calls());
-        let enabled = config.options().enabled;
-        *self.journal.lock() = Journal::new(name, config);
-        if enabled {
-            let next = self.load().closed();
-            self.count.0.begin(next.generation());
-            self.word.0.store(next.0, Release);
-        }
-    }
-
     // ── reading ──────────────────────────────────────────────────────────
 
     #[inline]
@@ -582,7 +346,7 @@ impl Cell {
         Word(self.word.0.load(Acquire))
     }
 
-    pub(super) fn state(&self) -> State {
+    pub(in crate::breaker) fn state(&self) -> State {
         self.load().state()
     }
 
@@ -590,7 +354,7 @@ impl Cell {
         self.clock.now_ns() / 1_000_000
     }
 
-    pub(super) fn clock(&self) -> &Clock {
+    pub(in crate::breaker) fn clock(&self) -> &Clock {
         &self.clock
     }
 
@@ -612,7 +376,7 @@ impl Cell {
         self.count.0.calls_ever() + self.time.0.calls_ever()
     }
 
-    pub(super) fn snapshot(&self) -> BreakerSnapshot {
+    pub(in crate::breaker) fn snapshot(&self) -> BreakerSnapshot {
         let word = self.load();
         let now_ms = self.now_ms();
         let open = word.state() == State::Open;

@@ -1,0 +1,162 @@
+//! Everything a service links, put together.
+
+mod builder;
+mod error;
+mod parts;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use axum::{Router, http::header, routing::get};
+use tokio::task::AbortHandle;
+
+pub use builder::ResilienceBuilder;
+pub use error::StartError;
+
+use crate::{
+    breaker::{CircuitBreaker, Registry},
+    config::Config,
+    control::ControlThread,
+    health::{Health, health_router},
+    http::{CorrelationIdLayer, HttpMetricsLayer},
+    metrics,
+    snapshot::Snapshot,
+};
+use parts::Parts;
+
+/// Breakers by name, live configuration, health, metrics, logs and the control
+/// thread of one service.
+///
+/// A handle; when the last clone is gone the control thread stops.
+///
+/// # Example
+///
+/// ```no_run
+/// use axum::{Router, routing::get};
+/// use resilience_core::Resilience;
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let resilience = Resilience::builder("payments-api").config_file("config.yaml").start()?;
+/// let breaker = resilience.breaker("payment_api");
+/// let app = resilience.wrap(Router::new().route("/", get(|| async { "hello" })));
+/// resilience.health().started();
+/// # let _ = (breaker, app);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Resilience {
+    parts: Arc<Parts>,
+    _running: Arc<Running>,
+}
+
+/// What stops when the last handle is gone.
+struct Running {
+    heartbeat: AbortHandle,
+    _control: ControlThread,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.heartbeat.abort();
+    }
+}
+
+impl Resilience {
+    /// Begins to build one for the service of that name: letters, digits,
+    /// `-`, `_` and `.`, as it names files.
+    #[must_use]
+    pub fn builder(name: &str) -> ResilienceBuilder {
+        ResilienceBuilder {
+            name: name.to_owned(),
+            version: "unknown".to_owned(),
+            config_file: None,
+            run_dir: PathBuf::from("/run/resilience"),
+            log: true,
+        }
+    }
+
+    /// The breaker for the upstream of that name, with its settings from
+    /// `services.<name>` or the defaults; if it was open when the process
+    /// before this one was last seen, open for the rest of its wait.
+    #[must_use]
+    pub fn breaker(&self, name: &str) -> CircuitBreaker {
+        self.parts.breaker(name, &self.parts.config.current())
+    }
+
+    /// The breakers by name.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.parts.registry
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        self.parts.config.current()
+    }
+
+    /// The health of the service: tell it when the start is done and when it
+    /// drains, and register checks.
+    #[must_use]
+    pub fn health(&self) -> &Health {
+        &self.parts.health
+    }
+
+    /// A picture of everything.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.parts.snapshot()
+    }
+
+    /// Adds `/health/live`, `/health/ready`, `/health/startup` and `/metrics` to
+    /// the service's routes, and correlation ids and HTTP metrics around them.
+    pub fn wrap(&self, router: Router) -> Router {
+        let (health, scraped) = (Arc::clone(&self.parts), Arc::clone(&self.parts));
+        let metrics = get(move || {
+            let text = metrics::render(&scraped.snapshot());
+            std::future::ready(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
+        });
+        router
+            .merge(health_router(move || {
+                std::future::ready((health.health.snapshot(), health.heartbeat_age()))
+            }))
+            .route("/metrics", metrics)
+            .layer(HttpMetricsLayer::new(self.parts.http.clone()))
+            .layer(CorrelationIdLayer::new())
+    }
+
+    /// Shows a PostgreSQL pool in metrics, the admin API and `/health/ready`,
+    /// where it is the check `database`.
+    #[cfg(feature = "postgres")]
+    pub fn add_pool(&self, pool: &crate::pool::Pool) {
+        use crate::health::CheckOk;
+
+        let shown = pool.clone();
+        self.parts
+            .pools
+            .lock()
+            .push(Box::new(move || shown.snapshot()));
+        let (pool, severity) = (pool.clone(), self.config().ready().database);
+        let (every, within) = (Duration::from_secs(1), Duration::from_secs(2));
+        let added = self
+            .parts
+            .health
+            .register("database", severity, every, within, move || {
+                let pool = pool.clone();
+                async move { pool.ping().await.map(|()| CheckOk::Pass) }
+            });
+        if let Err(error) = added {
+            tracing::error!(class = "health", "the pool is not watched: {error}");
+        }
+    }
+}
+
+impl fmt::Debug for Resilience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resilience")
+            .field("name", &self.parts.name)
+            .field("registry", &self.parts.registry)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,230 @@
+//! What a running service consists of, and the picture taken of it.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+
+use crate::{
+    breaker::{CircuitBreaker, Registry},
+    clock::Clock,
+    config::{Config, ConfigStore, LogFormat, LogLevel, Reload},
+    health::Health,
+    http::HttpMetrics,
+    log::{self, LogHandle},
+    snapshot::{
+        BlackBoxSnapshot, BreakerSnapshot, FORMAT, HealthStatus, PoolSnapshot, Snapshot, State,
+    },
+};
+
+/// Events in one snapshot, over all breakers: a black box stays small.
+const MOST_EVENTS: usize = 4_096;
+
+/// An open circuit in a black box older than this is not taken over.
+const OLDEST_TRIP: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Keys that are read and checked, and do nothing so far: whoever sets one is
+/// told so.
+const NOT_IN_FORCE: [&str; 3] = ["fallback", "database.slow_query", "database.leak_threshold"];
+
+/// What a snapshot is taken of.
+pub(super) struct Parts {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) replica: String,
+    pub(super) started_at: Timestamp,
+    pub(super) registry: Registry,
+    pub(super) config: ConfigStore,
+    pub(super) health: Health,
+    pub(super) http: HttpMetrics,
+    pub(super) pools: Mutex<Vec<TakePool>>,
+    pub(super) clock: Clock,
+    /// Clock reading of the last beat; 0 before the first.
+    pub(super) heartbeat_ns: AtomicU64,
+    /// What the process before this one left.
+    pub(super) former: Option<Snapshot>,
+    pub(super) refused_black_boxes: u64,
+    pub(super) write_failures: Arc<AtomicU64>,
+    pub(super) log: Option<LogHandle>,
+    pub(super) creation: Mutex<()>,
+}
+
+pub(super) type TakePool = Box<dyn Fn() -> PoolSnapshot + Send + Sync>;
+
+impl Parts {
+    pub(super) fn breaker(&self, name: &str, config: &Config) -> CircuitBreaker {
+        if let Some(breaker) = self.registry.find(name) {
+            return breaker;
+        }
+        // Two that ask for a new name at once must not both restore it.
+        let _one = self.creation.lock();
+        if let Some(breaker) = self.registry.find(name) {
+            return breaker;
+        }
+        let breaker = self.registry.get_or_create(name, &config.breaker(name));
+        breaker.describe(config.breaker_settings(name));
+        self.restore(&breaker, name);
+        breaker
+    }
+
+    /// Takes over what the process before this one left of a breaker.
+    fn restore(&self, breaker: &CircuitBreaker, name: &str) {
+        let Some(former) = &self.former else { return };
+        let Some(left) = former.breakers.iter().find(|b| b.name == name) else {
+            return;
+        };
+        let wait = match (left.state, left.retry_after_ms) {
+            (State::Open, Some(wait_ms)) => Duration::from_millis(wait_ms),
+            _ => Duration::ZERO,
+        };
+        // Should the wall clock have been set back, none of the wait is over:
+        // too long by seconds, and never longer than the wait itself.
+        let since = Timestamp::now().duration_since(former.taken_at);
+        let passed = Duration::try_from(since).unwrap_or_default();
+        let remaining = if passed > OLDEST_TRIP {
+            Duration::ZERO
+        } else {
+            wait.saturating_sub(passed)
+        };
+        breaker.restore_open(remaining, &left.events);
+    }
+
+    /// Puts a configuration in force.
+    pub(super) fn apply(&self, config: &Config) {
+        if let Some(log) = &self.log {
+            let logging = config.logging();
+            log.set_level(level_of(logging.level));
+            log.set_format(match logging.format {
+                LogFormat::Json => log::Format::Json,
+                _ => log::Format::Text,
+            });
+        }
+        for name in config.services() {
+            self.breaker(name, config);
+        }
+        for breaker in self.registry.all() {
+            let name = breaker.name();
+            breaker.configure(config.breaker(&name));
+            breaker.describe(config.breaker_settings(&name));
+        }
+        self.health
+            .set_severity("database", config.ready().database);
+        self.health
+            .set_severity("circuit_breakers", config.ready().circuit_breakers);
+        for key in NOT_IN_FORCE {
+            if config.set_explicitly(key) {
+                tracing::warn!("`{key}` is set, and this version does not put it to use yet");
+            }
+        }
+    }
+
+    pub(super) fn poll_config(&self) {
+        let before = self.config.current();
+        match self.config.poll() {
+            Reload::Unchanged => {}
+            Reload::Applied(config) => {
+                self.apply(&config);
+                if config.database() != before.database() {
+                    tracing::warn!("`database` was changed: it takes effect at the next start");
+                }
+                tracing::info!(
+                    "the configuration was reloaded from {}",
+                    source_of(self.config.path())
+                );
+            }
+            Reload::Refused(errors) => tracing::error!(
+                class = "config",
+                "the configuration was not reloaded, the last good one stays in force: {errors}"
+            ),
+        }
+    }
+
+    /// An open circuit is a warning of `/health/ready`, never the reason why
+    /// every replica is drained at once.
+    pub(super) fn watch_circuits(&self) {
+        let registry = self.registry.clone();
+        let severity = self.config.current().ready().circuit_breakers;
+        let added = self
+            .health
+            .register_fn("circuit_breakers", severity, move || {
+                let open: Vec<String> = registry
+                    .all()
+                    .iter()
+                    .filter(|breaker| breaker.state() != State::Closed)
+                    .map(|breaker| format!("{} is {}", breaker.name(), breaker.state()))
+                    .collect();
+                if open.is_empty() {
+                    (HealthStatus::Pass, None)
+                } else {
+                    (HealthStatus::Fail, Some(open.join(", ")))
+                }
+            });
+        debug_assert!(added.is_ok(), "the first check of that name");
+    }
+
+    pub(super) fn heartbeat_age(&self) -> Option<Duration> {
+        match self.heartbeat_ns.load(Relaxed) {
+            0 => None,
+            beat => Some(Duration::from_nanos(
+                self.clock.now_ns().saturating_sub(beat),
+            )),
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let heartbeat_age = self.heartbeat_age();
+        Snapshot {
+            format: FORMAT,
+            service: self.name.clone(),
+            replica: self.replica.clone(),
+            pid: std::process::id(),
+            version: self.version.clone(),
+            started_at: self.started_at,
+            taken_at: Timestamp::now(),
+            heartbeat_age_ms: heartbeat_age
+                .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            breakers: within_budget(self.registry.snapshot()),
+            pools: self.pools.lock().iter().map(|take| take()).collect(),
+            health: self.health.snapshot(),
+            config: self.config.snapshot(),
+            http: self.http.snapshot(),
+            black_box: BlackBoxSnapshot {
+                refused: self.refused_black_boxes,
+                write_failures: self.write_failures.load(Relaxed),
+            },
+        }
+    }
+}
+
+/// Leaves out the oldest events of a service with very many breakers.
+fn within_budget(mut breakers: Vec<BreakerSnapshot>) -> Vec<BreakerSnapshot> {
+    let each = (MOST_EVENTS / breakers.len().max(1)).max(2);
+    for breaker in &mut breakers {
+        breaker.events.truncate(each);
+    }
+    breakers
+}
+
+const fn level_of(level: LogLevel) -> tracing::Level {
+    match level {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Trace => tracing::Level::TRACE,
+    }
+}
+
+pub(super) fn source_of(file: Option<&Path>) -> String {
+    file.map_or_else(
+        || "defaults and environment".to_owned(),
+        |file| format!("`{}` and the environment", file.display()),
+    )
+}

@@ -1,0 +1,80 @@
+//! The start, and what is taken over from the process before.
+
+use std::path::Path;
+
+use super::*;
+use crate::{
+    ErrorClass,
+    control::blackbox,
+    snapshot::{Cause, State},
+};
+
+fn builder(dir: &Path) -> ResilienceBuilder {
+    Resilience::builder("payments-api")
+        .run_dir(dir)
+        .without_log()
+}
+
+fn trip(resilience: &Resilience) -> CircuitBreaker {
+    let breaker = resilience.breaker("payment_api");
+    while let Ok(permit) = breaker.try_acquire() {
+        permit.failure(ErrorClass::http(503));
+    }
+    breaker
+}
+
+#[tokio::test]
+async fn an_open_circuit_is_open_for_the_rest_of_its_wait_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = builder(dir.path()).start().unwrap();
+    let left = trip(&before).try_acquire().unwrap_err().retry_after;
+    drop(before);
+    let after = builder(dir.path()).start().unwrap();
+    let breaker = after.breaker("payment_api");
+    let rest = breaker.try_acquire().unwrap_err().retry_after;
+    assert!(
+        rest <= left && rest > Duration::from_secs(50),
+        "{rest:?} of {left:?}"
+    );
+    let causes: Vec<_> = breaker.snapshot().events.iter().map(|e| e.cause).collect();
+    assert_eq!(causes, [Cause::Restored, Cause::FailureRate]);
+}
+
+#[tokio::test]
+async fn a_trip_older_than_the_wait_is_not_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = builder(dir.path()).start().unwrap();
+    trip(&before);
+    drop(before);
+    let path = blackbox::path(dir.path(), "payments-api");
+    let mut old = blackbox::read(&path).unwrap();
+    old.taken_at -= Duration::from_secs(61);
+    blackbox::write(&path, &old).unwrap();
+    let after = builder(dir.path()).start().unwrap();
+    assert_eq!(after.breaker("payment_api").state(), State::Closed);
+}
+
+#[tokio::test]
+async fn a_black_box_of_another_service_is_set_aside_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = blackbox::path(dir.path(), "payments-api");
+    blackbox::write(&path, &Snapshot::of_nothing("stranger")).unwrap();
+    let resilience = builder(dir.path()).start().unwrap();
+    assert_eq!(resilience.snapshot().black_box.refused, 1);
+    assert!(dir.path().join("payments-api.blackbox.refused").exists());
+}
+
+#[tokio::test]
+async fn a_name_that_leaves_the_run_directory_is_refused() {
+    for name in ["../etc", "", ".hidden", "a b"] {
+        let error = Resilience::builder(name).without_log().start().unwrap_err();
+        assert!(matches!(error, StartError::Name(_)), "{error}");
+    }
+}
+
+#[test]
+fn without_a_runtime_it_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = builder(dir.path()).start().unwrap_err();
+    assert!(matches!(error, StartError::NoRuntime), "{error}");
+}
