@@ -101,7 +101,10 @@ impl AdminSource for LocalSource {
     }
 
     async fn reset(&self, breaker: &str, request: ResetRequest) -> Result<Receipt, ResetError> {
-        let Some(key) = &request.idempotency_key else {
+        // A dry run is no change that could be made twice, and its receipt is
+        // none that the change itself may be given.
+        let key = request.idempotency_key.as_ref();
+        let Some(key) = key.filter(|_| !request.dry_run) else {
             return self.reset_now(breaker, &request);
         };
         // Held while resetting, so that two requests with one key reset once.
@@ -158,6 +161,28 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(other.before, State::Closed);
+    }
+
+    #[tokio::test]
+    async fn a_dry_run_is_not_remembered_by_its_key() {
+        let source = source();
+        let real = ResetRequest {
+            idempotency_key: Some("k".into()),
+            ..Default::default()
+        };
+        let dry = ResetRequest {
+            dry_run: true,
+            ..real.clone()
+        };
+        let rehearsed = source.reset("payment_api", dry.clone()).await.unwrap();
+        assert_eq!(rehearsed.before, State::Open);
+        let done = source.reset("payment_api", real).await.unwrap();
+        assert_eq!(done.outcome, ResetOutcome::Applied);
+        let rehearsed = source.reset("payment_api", dry).await.unwrap();
+        assert_eq!(
+            (rehearsed.before, rehearsed.outcome),
+            (State::Closed, ResetOutcome::DryRun)
+        );
     }
 
     #[tokio::test]
