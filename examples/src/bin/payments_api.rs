@@ -8,7 +8,7 @@ use resilience_core::{
     log::{startup, startup_failed},
     pool::Pool,
 };
-use resilience_examples::payments::{Database, PAYMENT_API, Payments};
+use resilience_examples::payments::{Database, PAYMENT_API, Payments, causes};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -58,7 +58,7 @@ async fn main() -> ExitCode {
     match serve(&args, &resilience).await {
         Ok(()) => ExitCode::SUCCESS,
         Err((step, error)) => {
-            startup_failed(step, &*error);
+            startup_failed(step, causes(&*error));
             ExitCode::FAILURE
         }
     }

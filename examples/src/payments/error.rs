@@ -1,12 +1,13 @@
 //! What goes wrong in a request, as an answer and as a line of the log.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, io, time::Duration};
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use resilience_core::{pool::PoolError, problem::Problem};
+use tokio_postgres::error::SqlState;
 
 use super::PAYMENT_API;
 
@@ -35,8 +36,11 @@ pub enum ApiError {
     #[error(transparent)]
     Pool(#[from] PoolError),
     /// The database did not do as asked.
-    #[error("the database refused: {0}")]
-    Database(#[from] tokio_postgres::Error),
+    #[error("the database refused")]
+    Database(#[source] tokio_postgres::Error),
+    /// The database went away while it was at work.
+    #[error("the connection to the database was lost")]
+    DatabaseLost(#[source] tokio_postgres::Error),
     /// The request makes no sense.
     #[error("{0}")]
     BadRequest(&'static str),
@@ -51,7 +55,9 @@ impl ApiError {
 
     const fn status(&self) -> StatusCode {
         match self {
-            Self::CircuitOpen { .. } | Self::Pool(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::CircuitOpen { .. } | Self::Pool(_) | Self::DatabaseLost(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Provider { .. } => StatusCode::BAD_GATEWAY,
             Self::Refused(status) => *status,
             Self::Database(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -63,6 +69,7 @@ impl ApiError {
         match self {
             Self::CircuitOpen { .. } => "try again after the time in `Retry-After`",
             Self::Provider { .. } | Self::Pool(_) => "try again in a moment",
+            Self::DatabaseLost(_) => "look whether it was done, then try again in a moment",
             Self::Database(_) => "look for the correlation id in the log",
             Self::Refused(_) | Self::BadRequest(_) => "change the request",
         }
@@ -79,12 +86,50 @@ impl ApiError {
             Self::Provider { class, .. } => {
                 tracing::error!(class, upstream = PAYMENT_API, "{self}");
             }
-            Self::Pool(error) => match error.source() {
-                Some(source) => tracing::error!(class = error.class(), "{self}: {source}"),
-                None => tracing::error!(class = error.class(), "{self}"),
-            },
-            Self::Database(_) => tracing::error!(class = "database", "{self}"),
+            // The causes are for us: the client is told none of the inside.
+            Self::Pool(error) => tracing::error!(class = error.class(), "{}", causes(self)),
+            Self::Database(_) => tracing::error!(class = "database", "{}", causes(self)),
+            Self::DatabaseLost(_) => tracing::error!(class = "database_lost", "{}", causes(self)),
             Self::Refused(_) | Self::BadRequest(_) => tracing::info!("{self}"),
+        }
+    }
+}
+
+/// An error and what caused it, on one line.
+#[must_use]
+pub fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        // Some libraries print their source themselves.
+        if !line.contains(&text) {
+            line += ": ";
+            line += &text;
+        }
+        next = cause.source();
+    }
+    line
+}
+
+/// An outage is 503, as it is when there is no connection to begin with; 500 is
+/// for what is wrong with us.
+impl From<tokio_postgres::Error> for ApiError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let ending = [
+            SqlState::ADMIN_SHUTDOWN,
+            SqlState::CRASH_SHUTDOWN,
+            SqlState::CANNOT_CONNECT_NOW,
+        ];
+        let lost = error.is_closed()
+            || error
+                .source()
+                .is_some_and(|source| source.is::<io::Error>())
+            || error.code().is_some_and(|code| ending.contains(code));
+        if lost {
+            Self::DatabaseLost(error)
+        } else {
+            Self::Database(error)
         }
     }
 }

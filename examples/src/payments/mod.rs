@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use database::{Database, Order};
-pub use error::ApiError;
+pub use error::{ApiError, causes};
 pub use upstream::PaymentProvider;
 
 /// The upstream's name: its breaker, its metrics, its log lines.
