@@ -259,10 +259,16 @@ fn read_request(body: &[u8]) -> Result<ResetRequest, Problem> {
     if body.is_empty() {
         return Ok(ResetRequest::default());
     }
-    let request: ResetRequest = serde_json::from_slice(body).map_err(|error| {
-        Problem::bad_request(format!("the body is not what a reset takes: {error}"))
+    let refused = |why: String| {
+        Problem::bad_request(format!("the body is not what a reset takes: {why}"))
             .advice(r#"send no body, or {"reason": "…", "if_generation": 7}, both optional"#)
-    })?;
+    };
+    // serde reads a struct from an array, too: `[]` would be a reset.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(refused("it is not a JSON object".to_owned()));
+    }
+    let request: ResetRequest =
+        serde_json::from_slice(body).map_err(|error| refused(error.to_string()))?;
     if request
         .reason
         .as_ref()
@@ -285,10 +291,9 @@ fn check_not_after(headers: &HeaderMap) -> Result<(), Problem> {
         .advice("send a time such as 2025-01-02T03:04:05Z, or leave the header out")
     })?;
     if Timestamp::now() > not_after {
-        return Err(Problem::conflict(format!(
-            "the request was good until {given}, and is too late"
-        ))
-        .advice("look at the breaker again, then ask again if it is still wanted"));
+        let detail = format!("the request was good until {given}, and is too late");
+        return Err(Problem::new(StatusCode::PRECONDITION_FAILED, detail)
+            .advice("look at the breaker again, then ask again if it is still wanted"));
     }
     Ok(())
 }
@@ -469,6 +474,16 @@ mod tests {
     }
 
     #[test]
+    fn the_body_of_a_reset_is_an_object_or_nothing() {
+        let read = |body: &str| read_request(body.as_bytes()).map_err(|problem| problem.status);
+        assert_eq!(read(""), Ok(ResetRequest::default()));
+        assert_eq!(read(" {}"), Ok(ResetRequest::default()));
+        for bad in ["[]", r#"["why", 1]"#, "null", "7", " ", "{", r#"{"x": 1}"#] {
+            assert_eq!(read(bad), Err(StatusCode::BAD_REQUEST), "{bad}");
+        }
+    }
+
+    #[test]
     fn a_request_that_comes_too_late_is_refused() {
         let check = |given: &str| {
             let mut headers = HeaderMap::new();
@@ -476,7 +491,10 @@ mod tests {
             check_not_after(&headers).map_err(|problem| problem.status)
         };
         assert_eq!(check("2999-01-01T00:00:00Z"), Ok(()));
-        assert_eq!(check("2001-01-01T00:00:00Z"), Err(StatusCode::CONFLICT));
+        assert_eq!(
+            check("2001-01-01T00:00:00Z"),
+            Err(StatusCode::PRECONDITION_FAILED)
+        );
         assert_eq!(check("soon"), Err(StatusCode::BAD_REQUEST));
         assert!(check_not_after(&HeaderMap::new()).is_ok());
     }
