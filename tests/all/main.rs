@@ -1,1 +1,3 @@
-//! All.
+//! Tests of behaviour across crates, one module each.
+
+mod faults;
