@@ -240,7 +240,7 @@ async fn a_broken_upstream_opens_the_circuit_the_runbooks_commands_close_it_and_
     demo.expect("CLOSED", 0).await;
 
     // Still broken: it opens again.
-    let _ = demo.call_until_open().await.problem(503);
+    demo.call_until_open().await.problem(503);
     demo.expect("OPEN", 2).await;
     assert_eq!(rejected(&demo).await, 2.0);
 

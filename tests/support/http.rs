@@ -136,7 +136,6 @@ impl Answer {
     /// # Panics
     ///
     /// Otherwise.
-    #[must_use]
     pub fn in_time(self, status: u16) -> Self {
         assert_eq!(self.status(), status, "{self:?}");
         assert!(self.took < Duration::from_millis(500), "late: {self:?}");
@@ -148,7 +147,6 @@ impl Answer {
     /// # Panics
     ///
     /// Otherwise.
-    #[must_use]
     pub fn problem(self, status: u16) -> Self {
         assert_eq!(self.status(), status, "{self:?}");
         let kind = self.header("content-type");
