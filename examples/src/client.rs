@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt::Write as _, time::Duration};
 
-use http::{Method, Request, Response, header::CONTENT_TYPE};
+use http::{Request, Response, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::{
@@ -70,7 +70,8 @@ impl Client {
     ///
     /// [`ClientError`]; an answer of any status is an answer.
     pub async fn get(&self, url: &str) -> Result<Response<Bytes>, ClientError> {
-        self.send(Method::GET, url, Bytes::new()).await
+        let request = Request::get(url).body(Bytes::new())?;
+        self.send(request).await
     }
 
     /// POSTs `json` to `url`.
@@ -83,20 +84,22 @@ impl Client {
         url: &str,
         json: impl Into<Bytes>,
     ) -> Result<Response<Bytes>, ClientError> {
-        self.send(Method::POST, url, json.into()).await
-    }
-
-    async fn send(
-        &self,
-        method: Method,
-        url: &str,
-        body: Bytes,
-    ) -> Result<Response<Bytes>, ClientError> {
-        let mut request = Request::builder().method(method).uri(url);
+        let body = json.into();
+        let mut request = Request::post(url);
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
-        let request = request.body(Full::new(body))?;
+        self.send(request.body(body)?).await
+    }
+
+    /// Sends `request` as it is; its URI is a whole URL.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ClientError> {
+        let url = &request.uri().to_string();
+        let request = request.map(Full::new);
         let answer = async {
             let response = self.inner.request(request).await.map_err(|error| {
                 let (url, cause) = (url.to_owned(), chain(&error));

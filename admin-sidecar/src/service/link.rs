@@ -72,6 +72,8 @@ struct Memory {
     answered: Option<(Instant, Arc<Snapshot>)>,
     /// The last look that saw anything.
     seen: Option<(Instant, Sight)>,
+    /// Where it was found at the last listing of the run directory.
+    found: Option<Found>,
     /// The last word said about the service in the log.
     said: Option<&'static str>,
 }
@@ -233,14 +235,25 @@ async fn find(inner: &Inner) -> Result<Found, Unavailable> {
     }
     let run_dir = inner.settings.run_dir.clone();
     let dir = run_dir.path().display().to_string();
-    let found = inner.disk.read(move || run_dir.find()).await;
-    found.unwrap_or_else(|| {
-        Err(Unavailable {
-            what: format!("the run directory {dir} does not answer"),
-            advice: "look at the disk; naming the service with --service needs no listing"
-                .to_owned(),
-        })
-    })
+    match inner.disk.read(move || run_dir.find()).await {
+        Some(found) => {
+            if let Ok(found) = &found {
+                inner.memory.lock().found = Some(found.clone());
+            }
+            found
+        }
+        // A disk that is busy must not hide a service that answers.
+        None => inner
+            .memory
+            .lock()
+            .found
+            .clone()
+            .ok_or_else(|| Unavailable {
+                what: format!("the run directory {dir} does not answer"),
+                advice: "look at the disk; naming the service with --service needs no listing"
+                    .to_owned(),
+            }),
+    }
 }
 
 async fn look(inner: Arc<Inner>) -> (Result<Sight, Unavailable>, Duration) {
@@ -389,5 +402,34 @@ fn read_black_box(path: &Path) -> Result<Option<Snapshot>, String> {
         Ok(snapshot) => Ok(Some(snapshot)),
         Err(BlackBoxError::Missing(_)) => Ok(None),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, sync::mpsc};
+
+    use super::*;
+    use crate::{audit::AuditLog, metrics::SidecarMetrics};
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_does_not_hide_a_service_that_was_found_before() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("api.sock"), "").unwrap();
+        let settings = LinkSettings {
+            run_dir: RunDir::new(dir.path(), None),
+            ask_timeout: Duration::from_millis(50),
+            patience: Duration::from_secs(1),
+        };
+        let audit = AuditLog::new(dir.path().join("audit.jsonl"), 1 << 20).unwrap();
+        let journal = Journal::new(audit, SidecarMetrics::try_new().unwrap());
+        let link = ServiceLink::new(settings, journal);
+        let found = link.find().await.unwrap();
+
+        let (release, hang) = mpsc::channel::<()>();
+        let hung = link.inner.disk.read(move || hang.recv());
+        assert!(hung.await.is_none());
+        assert_eq!(link.find().await.unwrap(), found);
+        drop(release);
     }
 }

@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     link::{ServiceLink, Sight},
-    wire,
+    wire::{self, Ticket},
 };
 
 /// An answer is due within 500 ms; the rest is for the audit line.
@@ -83,7 +83,8 @@ impl ServiceLink {
     pub(super) async fn reset_in_time(&self, breaker: &str, request: &ResetRequest) -> Outcome {
         let by = Instant::now() + ANSWER_WITHIN;
         if request.dry_run {
-            let tried = time::timeout_at(by, self.first_try(breaker, request, "dry-run"));
+            let ticket = Ticket::new("dry-run".to_owned(), self.inner.settings.patience);
+            let tried = time::timeout_at(by, self.first_try(breaker, request, &ticket));
             return match tried.await {
                 Ok(Tried::Answered(outcome) | Tried::Hopeless(outcome)) => outcome,
                 Ok(Tried::NotTaken(sight)) => last_receipt(
@@ -186,14 +187,14 @@ impl ServiceLink {
         progress: watch::Sender<Progress>,
         nudge: Arc<Notify>,
     ) {
-        let expiry = Instant::now() + self.inner.settings.patience;
-        // One key for all tries: a try that timed out may lie unread in the
-        // service's socket and be taken from there when it wakes.
+        let patience = self.inner.settings.patience;
+        let expiry = Instant::now() + patience;
         let key = match &request.idempotency_key {
             Some(key) if HeaderValue::from_str(key).is_ok() => key.clone(),
             _ => wire::new_key(),
         };
-        let sight = match self.first_try(&breaker, &request, &key).await {
+        let ticket = Ticket::new(key, patience);
+        let sight = match self.first_try(&breaker, &request, &ticket).await {
             Tried::Answered(outcome) | Tried::Hopeless(outcome) => {
                 self.finish(&breaker, outcome, &progress);
                 return;
@@ -215,7 +216,7 @@ impl ServiceLink {
                 () = nudge.notified() => {}
                 () = time::sleep(TRY_EVERY) => {}
             }
-            outcome = self.try_once(&breaker, &request, &key).await;
+            outcome = self.try_once(&breaker, &request, &ticket).await;
         }
         let outcome = outcome.unwrap_or_else(|| {
             Err(ResetError::Unavailable(Unavailable {
@@ -256,8 +257,8 @@ impl ServiceLink {
 
     /// Looks at the service while asking it, so that a silence costs one
     /// deadline and not two.
-    async fn first_try(&self, breaker: &str, request: &ResetRequest, key: &str) -> Tried {
-        let mut asking = std::pin::pin!(self.try_once(breaker, request, key));
+    async fn first_try(&self, breaker: &str, request: &ResetRequest, ticket: &Ticket) -> Tried {
+        let mut asking = std::pin::pin!(self.try_once(breaker, request, ticket));
         let mut looking = std::pin::pin!(self.sight());
         let (answer, sight) = tokio::select! {
             biased;
@@ -281,9 +282,14 @@ impl ServiceLink {
     }
 
     /// `None`: the service has not answered.
-    async fn try_once(&self, breaker: &str, request: &ResetRequest, key: &str) -> Option<Outcome> {
+    async fn try_once(
+        &self,
+        breaker: &str,
+        request: &ResetRequest,
+        ticket: &Ticket,
+    ) -> Option<Outcome> {
         let found = self.find().await.ok()?;
-        let question = match wire::question(breaker, request, key, self.inner.settings.patience) {
+        let question = match wire::question(breaker, request, ticket) {
             Ok(question) => question,
             Err(error) => {
                 return Some(Err(ResetError::Unavailable(Unavailable {

@@ -17,25 +17,42 @@ use resilience_core::control::{
 };
 use serde::Deserialize;
 
-/// The question. A service that reads it later than `patience` from now is to
-/// leave it alone.
+/// What all tries of one reset have in common. A try that timed out cannot be
+/// taken back: it may lie unread in the socket of a stopped process, which
+/// takes it from there when it goes on.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    /// So that it is made once.
+    key: String,
+    /// So that it is not made after it was given up.
+    not_after: Option<Timestamp>,
+}
+
+impl Ticket {
+    /// Good for `patience` from now on.
+    pub(super) fn new(key: String, patience: Duration) -> Self {
+        Self {
+            key,
+            not_after: Timestamp::now().checked_add(patience).ok(),
+        }
+    }
+}
+
+/// The question.
 pub(super) fn question(
     breaker: &str,
     request: &ResetRequest,
-    key: &str,
-    patience: Duration,
+    ticket: &Ticket,
 ) -> Result<Request<Bytes>, Box<dyn Error + Send + Sync>> {
     let query = if request.dry_run { "?dry_run" } else { "" };
     let path = path_segment(breaker);
     let mut question = Request::post(format!("/admin/circuit-breaker/{path}/reset{query}"))
         .header(header::CONTENT_TYPE, "application/json")
-        .header("idempotency-key", key);
+        .header("idempotency-key", &ticket.key);
     if let Some(actor) = &request.actor {
         question = question.header(ACTOR_HEADER, actor);
     }
-    // What lies unread in the socket of a stopped process must not be taken an
-    // hour later.
-    if let Ok(not_after) = Timestamp::now().checked_add(patience) {
+    if let Some(not_after) = ticket.not_after {
         question = question.header(NOT_AFTER_HEADER, not_after.to_string());
     }
     Ok(question.body(Bytes::from(serde_json::to_vec(request)?))?)

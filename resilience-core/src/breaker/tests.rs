@@ -102,6 +102,14 @@ fn an_open_circuit_refuses_with_the_time_left_until_the_wait_is_over() {
 }
 
 #[test]
+fn the_flight_recorder_has_the_wait_as_configured_also_between_two_ticks() {
+    let (breaker, hand) = breaker(small());
+    hand.advance(MS / 3);
+    fail(&breaker, 2);
+    assert_eq!(breaker.snapshot().events[0].wait_ms, Some(5_000));
+}
+
+#[test]
 fn half_open_admits_its_permits_and_no_more() {
     let (breaker, hand) = tripped();
     hand.advance(Duration::from_secs(5));

@@ -45,6 +45,8 @@ pub(super) struct Change {
     pub(super) window: Tally,
     pub(super) breach: Option<Breach>,
     pub(super) by: ByHand,
+    /// How long it will stay open, for a change to open.
+    pub(super) wait_ms: Option<u64>,
 }
 
 impl Change {
@@ -54,6 +56,7 @@ impl Change {
             window,
             breach: None,
             by: ByHand::default(),
+            wait_ms: None,
         }
     }
 }
@@ -61,13 +64,15 @@ impl Change {
 impl Cell {
     // ── transitions ──────────────────────────────────────────────────────
 
-    pub(super) fn open(&self, word: Word, wait_ms: u64, change: Change) -> Option<Word> {
+    pub(super) fn open(&self, word: Word, wait_ms: u64, mut change: Change) -> Option<Word> {
         let now_ns = self.clock.now_ns();
-        let deadline_ms = now_ns.div_ceil(1_000_000).saturating_add(wait_ms);
+        let tick_ms = now_ns.div_ceil(1_000_000);
+        let next = word.open_until(tick_ms.saturating_add(wait_ms));
+        change.wait_ms = Some(next.deadline_ms().saturating_sub(tick_ms));
         // Before the exchange, so that whoever leaves open finds it. Two that
         // race to open store the same instant, give or take a tick.
         self.totals.opened_at_ms.store(now_ns / 1_000_000, Relaxed);
-        self.transition(word, word.open_until(deadline_ms), change)
+        self.transition(word, next, change)
     }
 
     /// Lets probes through; returns the word then in force.
@@ -103,8 +108,6 @@ impl Cell {
     }
 
     fn write_down(&self, from: Word, to: Word, change: Change) {
-        let wait_ms =
-            (to.state() == State::Open).then(|| to.deadline_ms().saturating_sub(self.now_ms()));
         let (event, name, observer) = {
             let mut journal = self.journal.lock();
             let options = journal.config.options();
@@ -121,7 +124,7 @@ impl Cell {
                 window: change.window,
                 threshold_percent,
                 classes: self.totals.classes(from.generation()),
-                wait_ms,
+                wait_ms: change.wait_ms,
                 actor: change.by.actor,
                 reason: change.by.reason,
             };
