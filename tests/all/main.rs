@@ -2,5 +2,10 @@
 // The helpers are tests too, which clippy.toml does not see.
 #![allow(clippy::unwrap_used)]
 
+mod admin_input;
+mod black_box;
+mod configuration;
+mod database;
 mod faults;
+mod logs;
 mod rb004;

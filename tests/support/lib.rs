@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod http;
+pub mod lone;
 mod metrics;
 mod processes;
 mod stack;

@@ -226,7 +226,8 @@ impl Program {
         command
     }
 
-    /// `setpriv` becomes the program by exec, so the pid is the program's.
+    /// `setpriv` becomes the shell and that the program by exec, so the pid is
+    /// the program's.
     fn through_setpriv(&self, setpriv: &Path) -> Command {
         let mut command = Command::new(setpriv);
         if let Some(Account { uid, gid }) = self.account {
@@ -240,10 +241,14 @@ impl Program {
         } else {
             "KILL"
         };
+        // Had we died before the kernel was told, there would be no signal: so
+        // the child asks, once it has been, whether its parent is still us.
         command
             .arg("--pdeathsig")
             .arg(signal)
-            .arg("--")
+            .args(["--", "/bin/sh", "-c"])
+            .arg(r#"[ "$PPID" = "$0" ] || exit 1; exec "$@""#)
+            .arg(std::process::id().to_string())
             .arg(&self.path);
         command
     }

@@ -110,19 +110,24 @@ impl Resilience {
     }
 
     /// Adds `/health/live`, `/health/ready`, `/health/startup` and `/metrics` to
-    /// the service's routes, and correlation ids and HTTP metrics around them.
+    /// the service's routes, correlation ids around all of them, and HTTP
+    /// metrics around those of the service.
     pub fn wrap(&self, router: Router) -> Router {
         let (health, scraped) = (Arc::clone(&self.parts), Arc::clone(&self.parts));
         let metrics = get(move || {
             let text = metrics::render(&scraped.snapshot());
             std::future::ready(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
         });
-        router
+        // Not counted: probes would drown the requests, and a 503 that does its
+        // work would be an error in the error rate.
+        let probes = Router::new()
             .merge(health_router(move || {
                 std::future::ready((health.health.snapshot(), health.heartbeat_age()))
             }))
-            .route("/metrics", metrics)
+            .route("/metrics", metrics);
+        router
             .layer(HttpMetricsLayer::new(self.parts.http.clone()))
+            .merge(probes)
             .layer(CorrelationIdLayer::new())
     }
 
