@@ -230,6 +230,11 @@ async fn a_killed_service_is_dead_in_its_last_state_and_restarted_stays_open_for
     }
     let older = Duration::from_millis(age_ms(&first) + 500);
     state_until(&stack, "OPEN", "dead", older).await;
+    let explained = stack.breaker("explain").await.text();
+    assert!(
+        explained.contains("The service is dead: this is as of "),
+        "{explained}"
+    );
     let metrics = stack.metrics().await;
     let service = [("service", "payments-api")];
     assert_eq!(metrics.value("admin_service_up", &service), Some(0.0));

@@ -23,7 +23,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    AdminSource, Observed, Receipt, ResetError, ResetOutcome, ResetRequest, Unavailable,
+    AdminSource, Condition, Observed, Receipt, ResetError, ResetOutcome, ResetRequest, Unavailable,
     explain::Explanation,
 };
 use crate::{
@@ -74,7 +74,11 @@ async fn list<S: AdminSource>(Source(source): Source<S>) -> Result<Response, Pro
     let breakers: Vec<_> = snapshot.breakers.iter().map(Overview::of).collect();
     Ok(aged(
         &observed,
-        &json!({ "replica": snapshot.replica, "breakers": breakers }),
+        &json!({
+            "replica": snapshot.replica,
+            "condition": observed.condition,
+            "breakers": breakers,
+        }),
     ))
 }
 
@@ -123,7 +127,12 @@ async fn explain<S: AdminSource>(
     Ok(if wants_json {
         aged(&observed, &explanation)
     } else {
-        let mut response = format!("{}\n", explanation.summary).into_response();
+        let mut text = explanation.summary;
+        if observed.condition != Condition::Live {
+            let (condition, age) = (observed.condition.as_str(), observed.age.as_secs());
+            text += &format!(" The service is {condition}: this is as of {age} s ago.");
+        }
+        let mut response = format!("{text}\n").into_response();
         date(&observed, &mut response);
         response
     })

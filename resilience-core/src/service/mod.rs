@@ -6,7 +6,7 @@ mod parts;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use axum::{Router, http::header, routing::get};
 use tokio::task::AbortHandle;
@@ -135,6 +135,8 @@ impl Resilience {
     /// where it is the check `database`.
     #[cfg(feature = "postgres")]
     pub fn add_pool(&self, pool: &crate::pool::Pool) {
+        use std::time::Duration;
+
         use crate::health::CheckOk;
 
         let shown = pool.clone();

@@ -1,6 +1,6 @@
 //! The start, and what is taken over from the process before.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use super::*;
 use crate::{
