@@ -171,6 +171,7 @@ impl Stack {
             let ours = [&self.sidecar, &self.api, &self.stub];
             for child in ours.into_iter().chain(self.postgres.server()) {
                 if let Ok(Some(status)) = child.try_exit() {
+                    child.last_words().await;
                     return child.error(format!("ended ({})", describe(status)));
                 }
             }
@@ -204,6 +205,7 @@ async fn ready(child: &ChildProcess, url: &str) -> Result<(), WaitError> {
             Err(error) => error.to_string(),
         };
         if let Ok(Some(status)) = child.try_exit() {
+            child.last_words().await;
             return Err(child.error(format!("ended ({}) while starting", describe(status))));
         }
         if Instant::now() >= until {

@@ -341,9 +341,8 @@ impl TemporaryPostgres {
         let url = self.url_of("postgres");
         loop {
             if let Ok(Some(status)) = server.try_exit() {
+                server.last_words().await;
                 let how = crate::process::describe(status);
-                // Its last words may still be on their way through the pipe.
-                let _ = server.wait_for_line("\0", Duration::from_millis(200)).await;
                 return Err(StartError::Server(
                     server.error(format!("ended ({how}) while starting")),
                 ));

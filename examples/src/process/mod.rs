@@ -31,6 +31,9 @@ pub use rustix::process::Signal;
 /// without a reactor, and the guard must work without a runtime as well.
 const EXIT_POLL: Duration = Duration::from_millis(5);
 
+/// How long the last lines of a child that has ended may take to be read.
+const LAST_WORDS_WITHIN: Duration = Duration::from_millis(500);
+
 /// How many of the last lines an error repeats.
 const TAIL: usize = 15;
 
@@ -168,7 +171,10 @@ impl ChildProcess {
         let until = Instant::now() + deadline;
         loop {
             match self.try_exit() {
-                Ok(Some(status)) => return Ok(status),
+                Ok(Some(status)) => {
+                    self.last_words().await;
+                    return Ok(status);
+                }
                 Ok(None) if Instant::now() >= until => {
                     return Err(self.error(format!("still ran after {deadline:?}")));
                 }
@@ -204,6 +210,13 @@ impl ChildProcess {
             }
             thread::sleep(EXIT_POLL);
         }
+    }
+
+    /// Waits until what a child that has ended printed is read: its exit may be
+    /// seen before its last lines. Not for long, as a grandchild may have its
+    /// output still.
+    pub(crate) async fn last_words(&self) {
+        let _ = tokio::time::timeout(LAST_WORDS_WITHIN, self.output.ended()).await;
     }
 
     pub(crate) fn error(&self, what: impl Into<String>) -> WaitError {

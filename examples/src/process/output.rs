@@ -155,6 +155,22 @@ impl Output {
         }
     }
 
+    /// Waits until both streams are closed and read to their end.
+    pub(super) async fn ended(&self) {
+        let mut changed = self.changed.subscribe();
+        loop {
+            changed.borrow_and_update();
+            {
+                let lines = self.lines();
+                if lines.started && lines.readers == 0 {
+                    return;
+                }
+            }
+            // The sender is ours, so it is not gone.
+            let _ = changed.changed().await;
+        }
+    }
+
     fn lines(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
