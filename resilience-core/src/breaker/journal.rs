@@ -104,3 +104,53 @@ impl fmt::Debug for Journal {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::WindowSnapshot;
+
+    fn event(generation: u32, to: State) -> BreakerEvent {
+        BreakerEvent {
+            at: Timestamp::now(),
+            from: State::Closed,
+            to,
+            cause: Cause::FailureRate,
+            generation,
+            window: WindowSnapshot::default(),
+            threshold_percent: None,
+            classes: Vec::new(),
+            wait_ms: None,
+            actor: None,
+            reason: None,
+        }
+    }
+
+    fn generations(journal: &Journal) -> Vec<u32> {
+        journal
+            .events()
+            .iter()
+            .map(|event| event.generation)
+            .collect()
+    }
+
+    #[test]
+    fn an_event_that_arrives_late_stands_where_its_generation_puts_it() {
+        let mut journal = Journal::new("a", BreakerConfig::default());
+        for generation in [1, 3, 2] {
+            journal.write(event(generation, State::Open));
+        }
+        assert_eq!(generations(&journal), [3, 2, 1]);
+        assert_eq!(journal.transitions()[0].count, 3);
+    }
+
+    #[test]
+    fn only_the_newest_events_are_kept() {
+        let mut journal = Journal::new("a", BreakerConfig::default());
+        for generation in 1..=300 {
+            journal.write(event(generation, State::Closed));
+        }
+        let kept = generations(&journal);
+        assert_eq!((kept.len(), kept[0], kept[255]), (MOST_EVENTS, 300, 45));
+    }
+}
