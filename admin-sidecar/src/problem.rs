@@ -1,9 +1,6 @@
 //! Dresses bare answers as `application/problem+json`.
 
-use axum::{
-    body::Body,
-    response::{IntoResponse, Response},
-};
+use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use resilience_core::Problem;
 
@@ -32,12 +29,4 @@ pub async fn dress(response: Response) -> Response {
         }
     }
     dressed
-}
-
-/// An empty body, for answers that are all in their head.
-#[must_use]
-pub fn empty(status: StatusCode) -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = status;
-    response
 }
