@@ -57,6 +57,16 @@ impl Clock {
     #[inline]
     #[must_use]
     pub fn now_ns(&self) -> u64 {
+        // Nothing but the default in line: each call of a breaker reads it.
+        if self.is_default() {
+            coarse_ns()
+        } else {
+            self.other_ns()
+        }
+    }
+
+    #[cold]
+    fn other_ns(&self) -> u64 {
         match &self.0 {
             Source::Coarse => coarse_ns(),
             Source::Precise => precise_ns(),
@@ -67,8 +77,17 @@ impl Clock {
         }
     }
 
+    /// How far a reading may be behind, in milliseconds, rounded up.
+    pub(crate) fn tick_ms(&self) -> u64 {
+        match &self.0 {
+            Source::Coarse => coarse_tick_ms(),
+            _ => 1,
+        }
+    }
+
     /// Whether it is the process-wide default.
-    pub(crate) fn is_default(&self) -> bool {
+    #[inline]
+    pub(crate) const fn is_default(&self) -> bool {
         matches!(self.0, Source::Coarse)
     }
 }
@@ -92,13 +111,27 @@ impl ManualClock {
 fn coarse_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
     // Both parts are positive: the clock counts from boot.
-    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}
+
+#[cfg(target_os = "linux")]
+fn coarse_tick_ms() -> u64 {
+    static TICK: LazyLock<u64> = LazyLock::new(|| {
+        let tick = rustix::time::clock_getres(rustix::time::ClockId::MonotonicCoarse);
+        tick.tv_nsec.unsigned_abs().div_ceil(1_000_000).max(1)
+    });
+    *TICK
 }
 
 #[cfg(not(target_os = "linux"))]
 #[inline]
 fn coarse_ns() -> u64 {
     precise_ns()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn coarse_tick_ms() -> u64 {
+    1
 }
 
 fn precise_ns() -> u64 {

@@ -31,8 +31,8 @@ mod sync;
 pub struct Readme;
 
 pub use breaker::{
-    BreakerConfig, BreakerConfigError, BreakerOptions, CallError, CircuitBreaker, ErrorClass,
-    Outcome, Permit, Registry, Rejected, Reset, ResetDone, ResetRefused, Window,
+    BreakerConfig, BreakerConfigError, BreakerOptions, ByHand, CallError, ChangeRefused, Changed,
+    CircuitBreaker, ErrorClass, Outcome, Permit, Registry, Rejected, Subscription, Window,
 };
 #[cfg(feature = "tower")]
 pub use breaker::{

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// The layout of [`Snapshot`] as written to the black box. A reader refuses a
 /// larger number than its own.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Everything a service process says about itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -114,6 +114,65 @@ impl std::fmt::Display for State {
     }
 }
 
+/// What an operator can set in place of the state machine's own judgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OverrideKind {
+    /// Every call is refused.
+    ForcedOpen,
+    /// Every call is let through and nothing is counted.
+    Disabled,
+    /// Every call is let through and counted; the state machine goes on and
+    /// shows what it would have done.
+    MetricsOnly,
+}
+
+impl OverrideKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::ForcedOpen, Self::Disabled, Self::MetricsOnly];
+
+    /// The word used in JSON, labels and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ForcedOpen => "forced_open",
+            Self::Disabled => "disabled",
+            Self::MetricsOnly => "metrics_only",
+        }
+    }
+
+    /// The same for a sentence: `forced open`.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::ForcedOpen => "forced open",
+            Self::Disabled => "disabled",
+            Self::MetricsOnly => "metrics only",
+        }
+    }
+}
+
+impl std::fmt::Display for OverrideKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An override in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverrideSnapshot {
+    /// What is set.
+    pub kind: OverrideKind,
+    /// Who set it.
+    pub actor: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// When.
+    pub since: Timestamp,
+    /// When it ends by itself; `None`: when somebody removes it.
+    pub expires_at: Option<Timestamp>,
+}
+
 /// One breaker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BreakerSnapshot {
@@ -122,16 +181,33 @@ pub struct BreakerSnapshot {
     /// The state callers meet: an open circuit whose wait is over is still
     /// `OPEN` until it moves on, with `retry_after_ms` 0.
     pub state: State,
+    /// What the state machine says; the same as `state` unless it is overridden
+    /// or switched off.
+    #[serde(default = "closed")]
+    pub computed_state: State,
+    /// What an operator has set.
+    #[serde(default, rename = "override")]
+    pub overridden: Option<OverrideSnapshot>,
     /// `false`: configured off; every call flows and nothing is counted.
     pub enabled: bool,
     /// Grows with each transition.
     pub generation: u32,
     /// When it entered this state.
     pub since: Timestamp,
-    /// While open: milliseconds until a probe is let through.
+    /// While the state machine says open: milliseconds until it lets a probe
+    /// through.
     pub retry_after_ms: Option<u64>,
+    /// While closing: the share of the calls that is let through, in percent.
+    #[serde(default)]
+    pub ramp_percent: Option<u8>,
+    /// How often it has opened since it was last closed.
+    #[serde(default)]
+    pub openings: u32,
     /// Calls in the current window (in half-open: the probes).
     pub window: WindowSnapshot,
+    /// Calls that still run and are slow already; not in the window yet.
+    #[serde(default)]
+    pub slow_running: u32,
     /// While half-open: probes in flight.
     pub probes_in_flight: u32,
     /// Since the process started; these never go back.
@@ -149,11 +225,21 @@ pub struct BreakerSnapshot {
     pub config: BreakerSettings,
 }
 
+const fn closed() -> State {
+    State::Closed
+}
+
 impl BreakerSnapshot {
-    /// Value of `circuit_breaker_state`: a disabled breaker is 0.
+    /// Value of `circuit_breaker_state`: forced open is 2, disabled 0.
     #[must_use]
-    pub fn gauge(&self) -> u8 {
-        if self.enabled { self.state.gauge() } else { 0 }
+    pub const fn gauge(&self) -> u8 {
+        self.state.gauge()
+    }
+
+    /// The event that led to the present state.
+    #[must_use]
+    pub fn cause(&self) -> Option<&BreakerEvent> {
+        self.events.iter().find(|event| event.changed_the_state())
     }
 }
 
@@ -258,8 +344,22 @@ pub enum Cause {
     Reset,
     /// The state of the process before the restart was taken over.
     Restored,
-    /// The configuration switched the breaker on or off.
+    /// The configuration was changed; it may have switched the breaker on or off.
     Config,
+    /// Half-open took longer than `half_open_max_wait`.
+    HalfOpenTimeout,
+    /// The growing share of calls has reached all of them.
+    RampFinished,
+    /// Somebody forced it open.
+    ForcedOpen,
+    /// Somebody disabled it.
+    Disabled,
+    /// Somebody wanted metrics only.
+    MetricsOnly,
+    /// Somebody removed an override.
+    OverrideRemoved,
+    /// An override ended by itself.
+    OverrideExpired,
 }
 
 impl Cause {
@@ -275,6 +375,13 @@ impl Cause {
             Self::Reset => "reset",
             Self::Restored => "restored",
             Self::Config => "config",
+            Self::HalfOpenTimeout => "half_open_timeout",
+            Self::RampFinished => "ramp_finished",
+            Self::ForcedOpen => "forced_open",
+            Self::Disabled => "disabled",
+            Self::MetricsOnly => "metrics_only",
+            Self::OverrideRemoved => "override_removed",
+            Self::OverrideExpired => "override_expired",
         }
     }
 }
@@ -285,14 +392,16 @@ impl std::fmt::Display for Cause {
     }
 }
 
-/// One entry of the flight recorder.
+/// One entry of the flight recorder: a transition, an override, or a change of
+/// the configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BreakerEvent {
     /// When.
     pub at: Timestamp,
-    /// State left.
+    /// State left: the state machine's, or, where an override was set or
+    /// ended, the one that callers met.
     pub from: State,
-    /// State entered.
+    /// State entered, likewise.
     pub to: State,
     /// Why.
     pub cause: Cause,
@@ -304,12 +413,41 @@ pub struct BreakerEvent {
     pub threshold_percent: Option<f64>,
     /// The first error classes of that window with their counts.
     pub classes: Vec<ClassCount>,
+    /// Calls that were still running and slow already.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub slow_running: u32,
     /// Milliseconds it will stay open, for a transition to open.
     pub wait_ms: Option<u64>,
+    /// The override in force afterwards (`disabled` also if the configuration
+    /// says so).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<OverrideKind>,
+    /// When an override that was set ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// What changed in the configuration: `wait_in_open: 60s -> 30s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
     /// Who asked, for a change by hand.
     pub actor: Option<String>,
     /// Why they asked.
     pub reason: Option<String>,
+}
+
+impl BreakerEvent {
+    /// Whether it is more than a change of settings.
+    #[must_use]
+    pub fn changed_the_state(&self) -> bool {
+        self.cause != Cause::Config || self.from != self.to
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// An error class and how often it was seen.

@@ -26,8 +26,8 @@ pub struct BreakerOptions {
     /// Opens when the failed share of the window, in percent, is this or
     /// more. Above 0, up to 100. Default: 50.
     pub failure_rate_threshold: f64,
-    /// A call that takes longer is slow; `None` times nothing. 1 ms to 1 h.
-    /// Default: 2 s.
+    /// A call that takes longer is slow, also while it still runs; `None` times
+    /// nothing. 1 ms to 1 h. Default: 2 s.
     pub slow_call_duration: Option<Duration>,
     /// Opens when the slow share of the window, in percent, is this or more.
     /// Above 0, up to 100. Default: 100.
@@ -35,8 +35,30 @@ pub struct BreakerOptions {
     /// How long it refuses calls before it lets probes through. 1 ms to 24 h.
     /// Default: 60 s.
     pub wait_in_open: Duration,
+    /// By how much the wait grows each time that it opens again without having
+    /// closed in between. 1 to 10. Default: 1, no growth.
+    pub wait_multiplier: f64,
+    /// How far it grows. 1 ms to 24 h; a `wait_in_open` above it stays as it
+    /// is. Default: 10 min.
+    pub wait_max: Duration,
+    /// Moves each wait at random by up to so many percent, earlier or later, so
+    /// that the replicas of a service do not all try at one moment. 0 to 50.
+    /// Default: 0.
+    pub wait_jitter: f64,
+    /// Whether it becomes half-open by itself when the wait is over; else the
+    /// next call makes it so, and an idle circuit looks open for ever. The
+    /// control thread sees to it within a tenth of a second, and so does each
+    /// look at the breaker. Default: `false`.
+    pub automatic_half_open: bool,
     /// How many probes half-open lets through. 1 to 128. Default: 10.
     pub half_open_permits: u32,
+    /// How long half-open may take to decide before it opens again; `None`
+    /// waits for ever. 1 ms to 24 h. Default: `None`.
+    pub half_open_max_wait: Option<Duration>,
+    /// How long it takes, after half-open, to let all calls through again: a
+    /// share that grows from a tenth; `None` closes at once. Till then it is
+    /// shown as half-open. 1 ms to 24 h. Default: `None`.
+    pub ramp_up: Option<Duration>,
     /// How long a probe may stay silent before its slot goes to another call.
     /// 1 ms to 1 h. Default: 30 s.
     pub probe_lease: Duration,
@@ -52,9 +74,66 @@ impl Default for BreakerOptions {
             slow_call_duration: Some(Duration::from_secs(2)),
             slow_call_rate_threshold: 100.0,
             wait_in_open: Duration::from_secs(60),
+            wait_multiplier: 1.0,
+            wait_max: Duration::from_secs(600),
+            wait_jitter: 0.0,
+            automatic_half_open: false,
             half_open_permits: 10,
+            half_open_max_wait: None,
+            ramp_up: None,
             probe_lease: Duration::from_secs(30),
         }
+    }
+}
+
+impl BreakerOptions {
+    /// Key and value of each setting, as one would write them.
+    pub(super) fn list(&self) -> Vec<(&'static str, String)> {
+        let Self {
+            enabled,
+            window,
+            minimum_calls,
+            failure_rate_threshold,
+            slow_call_duration,
+            slow_call_rate_threshold,
+            wait_in_open,
+            wait_multiplier,
+            wait_max,
+            wait_jitter,
+            automatic_half_open,
+            half_open_permits,
+            half_open_max_wait,
+            ramp_up,
+            probe_lease,
+        } = self;
+        let or_off = |duration: &Option<Duration>| match duration {
+            Some(duration) => format!("{duration:?}"),
+            None => "off".to_owned(),
+        };
+        let window = match window {
+            Window::Calls(calls) => format!("{calls} calls"),
+            Window::Time(time) => format!("{time:?}"),
+        };
+        vec![
+            ("enabled", enabled.to_string()),
+            ("window", window),
+            ("minimum_calls", minimum_calls.to_string()),
+            ("failure_rate_threshold", failure_rate_threshold.to_string()),
+            ("slow_call_duration", or_off(slow_call_duration)),
+            (
+                "slow_call_rate_threshold",
+                slow_call_rate_threshold.to_string(),
+            ),
+            ("wait_in_open", format!("{wait_in_open:?}")),
+            ("wait_multiplier", wait_multiplier.to_string()),
+            ("wait_max", format!("{wait_max:?}")),
+            ("wait_jitter", wait_jitter.to_string()),
+            ("automatic_half_open", automatic_half_open.to_string()),
+            ("half_open_permits", half_open_permits.to_string()),
+            ("half_open_max_wait", or_off(half_open_max_wait)),
+            ("ramp_up", or_off(ramp_up)),
+            ("probe_lease", format!("{probe_lease:?}")),
+        ]
     }
 }
 
@@ -150,6 +229,29 @@ impl TryFrom<BreakerOptions> for BreakerConfig {
             24 * HOUR,
             "1ms to 24h",
         )?;
+        let multiplier = options.wait_multiplier;
+        check(
+            "wait_multiplier",
+            (1.0..=10.0).contains(&multiplier),
+            multiplier.to_string(),
+            "1 to 10",
+        )?;
+        duration("wait_max", options.wait_max, MS, 24 * HOUR, "1ms to 24h")?;
+        let jitter = options.wait_jitter;
+        check(
+            "wait_jitter",
+            (0.0..=50.0).contains(&jitter),
+            jitter.to_string(),
+            "0 to 50 (percent)",
+        )?;
+        for (key, given) in [
+            ("half_open_max_wait", options.half_open_max_wait),
+            ("ramp_up", options.ramp_up),
+        ] {
+            if let Some(given) = given {
+                duration(key, given, MS, 24 * HOUR, "1ms to 24h, or off")?;
+            }
+        }
         count(
             "half_open_permits",
             options.half_open_permits,

@@ -6,8 +6,25 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Circuit is open")]
 pub struct Rejected {
-    /// Time until a probe is let through; zero while all probes are in flight.
-    pub retry_after: Duration,
+    retry_after_ns: u64,
+}
+
+impl Rejected {
+    #[inline]
+    pub(super) const fn new(retry_after_ns: u64) -> Self {
+        Self { retry_after_ns }
+    }
+
+    /// Time until a call may be let through; zero where that is any moment:
+    /// all probes are in flight, or the circuit is closing and this call was
+    /// not of the share that it lets through.
+    ///
+    /// Worked out when asked for: a division that a caller who only wants to
+    /// know whether it was refused does not pay.
+    #[must_use]
+    pub const fn retry_after(&self) -> Duration {
+        Duration::from_nanos(self.retry_after_ns)
+    }
 }
 
 /// Error of a guarded call.
@@ -17,8 +34,7 @@ pub enum CallError<E> {
     /// The breaker refused; the call was never made.
     #[error("Circuit is open")]
     Open {
-        /// Time until a probe is let through; zero while all probes are in
-        /// flight.
+        /// As [`Rejected::retry_after`].
         retry_after: Duration,
     },
     /// The call was made and failed.
@@ -29,7 +45,7 @@ pub enum CallError<E> {
 impl<E> From<Rejected> for CallError<E> {
     fn from(rejected: Rejected) -> Self {
         Self::Open {
-            retry_after: rejected.retry_after,
+            retry_after: rejected.retry_after(),
         }
     }
 }

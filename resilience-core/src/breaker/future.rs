@@ -4,12 +4,15 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use pin_project_lite::pin_project;
 
-use super::{classify::Classify, error::CallError, permit::Permit};
+use super::{
+    classify::Classify,
+    error::{CallError, Rejected},
+    permit::Permit,
+};
 
 pin_project! {
     /// Response future of [`CircuitBreakerService`](super::CircuitBreakerService).
@@ -26,7 +29,7 @@ pin_project! {
     #[derive(Debug)]
     enum State<F, C> {
         Called { #[pin] inner: F, permit: Option<Permit>, classify: C },
-        Refused { retry_after: Duration },
+        Refused { rejected: Rejected },
     }
 }
 
@@ -41,9 +44,9 @@ impl<F, C> ResponseFuture<F, C> {
         }
     }
 
-    pub(super) const fn refused(retry_after: Duration) -> Self {
+    pub(super) const fn refused(rejected: Rejected) -> Self {
         Self {
-            state: State::Refused { retry_after },
+            state: State::Refused { rejected },
         }
     }
 }
@@ -57,9 +60,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProj::Refused { retry_after } => Poll::Ready(Err(CallError::Open {
-                retry_after: *retry_after,
-            })),
+            StateProj::Refused { rejected } => Poll::Ready(Err((*rejected).into())),
             StateProj::Called {
                 inner,
                 permit,

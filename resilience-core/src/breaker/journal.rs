@@ -1,13 +1,16 @@
 //! The flight recorder of one breaker, and the other things that only change
-//! with a transition. Behind a lock that no call ever takes: only whoever has
-//! already changed the state writes here, afterwards.
+//! by a transition or by hand. Behind a lock that no call ever takes: only
+//! whoever has already changed the state writes here, and changes by hand are
+//! made under it, one after the other.
 
 use std::{collections::VecDeque, fmt, sync::Arc};
 
 use jiff::Timestamp;
 
 use super::config::BreakerConfig;
-use crate::snapshot::{BreakerEvent, BreakerSettings, Cause, State, TransitionCount};
+use crate::snapshot::{
+    BreakerEvent, BreakerSettings, Cause, OverrideKind, OverrideSnapshot, State, TransitionCount,
+};
 
 /// How many events are kept.
 const MOST_EVENTS: usize = 256;
@@ -21,7 +24,9 @@ pub(super) struct Journal {
     pub(super) created: Timestamp,
     pub(super) config: BreakerConfig,
     pub(super) settings: BreakerSettings,
-    pub(super) observer: Option<Observer>,
+    pub(super) overridden: Option<OverrideSnapshot>,
+    /// Those who listen, by number.
+    pub(super) listeners: Vec<(u64, Observer)>,
     /// Newest first, by generation: two threads that change the state one
     /// after the other may arrive here in the other order.
     events: VecDeque<BreakerEvent>,
@@ -37,15 +42,29 @@ impl Journal {
             created: Timestamp::now(),
             config,
             settings: BreakerSettings::default(),
-            observer: None,
+            overridden: None,
+            listeners: Vec::new(),
             events: VecDeque::new(),
             former: Vec::new(),
             transitions: Vec::new(),
         }
     }
 
+    /// What the state word's mode ought to be.
+    pub(super) fn mode(&self) -> Option<OverrideKind> {
+        let configured = (!self.config.options().enabled).then_some(OverrideKind::Disabled);
+        let set = self.overridden.as_ref().map(|set| set.kind);
+        set.or(configured)
+    }
+
     pub(super) fn write(&mut self, event: BreakerEvent) {
-        self.count(event.from, event.to, event.cause);
+        // Of a machine whose judgement is only looked at, the circuit that
+        // callers meet did not change.
+        let only_looked_at =
+            event.mode == Some(OverrideKind::MetricsOnly) && event.cause != Cause::MetricsOnly;
+        if event.changed_the_state() && !only_looked_at {
+            self.count(event.from, event.to, event.cause);
+        }
         let is_older =
             |other: &BreakerEvent| super::word::is_newer(other.generation, event.generation);
         let place = self
@@ -71,13 +90,16 @@ impl Journal {
         self.transitions.clone()
     }
 
-    /// The last time it opened.
+    /// The last time that the state machine opened it.
     pub(super) fn last_opening(&self) -> Option<&BreakerEvent> {
-        self.events.iter().find(|event| event.to == State::Open)
+        self.events
+            .iter()
+            .find(|event| event.to == State::Open && event.cause != Cause::ForcedOpen)
     }
 
     pub(super) fn since(&self) -> Timestamp {
-        self.events.front().map_or(self.created, |event| event.at)
+        let last = self.events.iter().find(|event| event.changed_the_state());
+        last.map_or(self.created, |event| event.at)
     }
 
     // At most one entry for each edge and cause: a few dozen.
@@ -120,7 +142,11 @@ mod tests {
             window: WindowSnapshot::default(),
             threshold_percent: None,
             classes: Vec::new(),
+            slow_running: 0,
             wait_ms: None,
+            mode: None,
+            expires_at: None,
+            detail: None,
             actor: None,
             reason: None,
         }

@@ -3,22 +3,29 @@
 //! [`CircuitBreaker`] is the thing itself: [`try_acquire`] for any code,
 //! [`call`] for a future. [`CircuitBreakerLayer`] guards a tower service.
 //!
-//! From the inside out: `word` is the state word and its pure transitions,
-//! `window` and `probes` are what a closed and a half-open circuit count,
-//! `cell` is the shared memory and puts them together.
+//! From the inside out: `word` is the state word and its pure transitions;
+//! `window`, `running` and `probes` are what a closed and a half-open circuit
+//! count, in `stripes` where many threads count; `cell` is the shared memory
+//! and puts them together.
 //!
 //! [`try_acquire`]: CircuitBreaker::try_acquire
 //! [`call`]: CircuitBreaker::call
 
+mod by_hand;
 mod cell;
 mod config;
 mod error;
 mod journal;
+mod line;
 mod outcome;
 mod permit;
+mod pieces;
 mod probes;
 mod registry;
+mod running;
 mod settings;
+mod stripes;
+mod subscription;
 mod totals;
 mod window;
 mod word;
@@ -34,14 +41,16 @@ mod service;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use crate::{
     clock::Clock,
-    snapshot::{BreakerEvent, BreakerSnapshot, State, WindowSnapshot},
+    snapshot::{BreakerSnapshot, OverrideKind, State},
 };
-use cell::{ByHand, Cell, Refused};
+use cell::{Cell, Former};
 
+pub use by_hand::{ByHand, ChangeRefused, Changed};
 #[cfg(feature = "tower")]
 pub use classify::{Classify, ErrorsFail, HttpStatusFails};
 pub use config::{BreakerConfig, BreakerConfigError, BreakerOptions, Window};
@@ -56,6 +65,7 @@ pub use permit::Permit;
 pub use registry::Registry;
 #[cfg(feature = "tower")]
 pub use service::CircuitBreakerService;
+pub use subscription::Subscription;
 
 /// Stops calling an upstream that fails, and tries again later.
 ///
@@ -114,14 +124,11 @@ impl CircuitBreaker {
     ///
     /// # Errors
     ///
-    /// [`Rejected`] while open; its `retry_after` is the time left, zero while
-    /// all probes of a half-open circuit are in flight.
+    /// [`Rejected`] while open; it says for how long.
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
-        match self.cell.try_acquire() {
-            Ok(admission) => Ok(Permit::new(self.cell, admission)),
-            Err(retry_after) => Err(Rejected { retry_after }),
-        }
+        let admission = self.cell.try_acquire()?;
+        Ok(Permit::new(self.cell, admission))
     }
 
     /// Awaits `call` if the circuit lets it through: an `Err` is a failure. A
@@ -159,7 +166,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// The state now.
+    /// The state that callers meet now.
     #[must_use]
     pub fn state(&self) -> State {
         self.cell.state()
@@ -182,35 +189,93 @@ impl CircuitBreaker {
     ///
     /// # Errors
     ///
-    /// [`ResetRefused`] if it is disabled, or no longer in the generation that
-    /// was expected.
-    pub fn reset(&self, request: &Reset) -> Result<ResetDone, ResetRefused> {
-        let by = ByHand {
-            actor: request.actor.clone(),
-            reason: request.reason.clone(),
-        };
-        match self.cell.reset(&by, request.if_generation, request.dry_run) {
-            Ok(changed) => Ok(ResetDone {
-                before: changed.before,
-                after: changed.after,
-                generation: changed.generation,
-                discarded: changed.discarded,
-            }),
-            Err(Refused::Disabled) => Err(ResetRefused::Disabled),
-            Err(Refused::Moved { actual }) => Err(ResetRefused::Moved { actual }),
-        }
+    /// [`ChangeRefused`] if it is switched off, overridden (a reset removes no
+    /// override: [`enable`](Self::enable) does), or no longer in the
+    /// generation that was expected.
+    pub fn reset(&self, by: &ByHand) -> Result<Changed, ChangeRefused> {
+        self.cell.reset(by)
     }
 
-    /// Puts other settings in force. State and window stay; a window of another
-    /// shape starts empty.
+    /// Sets a state by hand, for so long or, with `None`, until it is removed;
+    /// it replaces the one that is set. Nothing ends it early, and what the
+    /// state machine says stays visible beside it.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeRefused::Moved`] if it is no longer in the generation that was
+    /// expected.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use resilience_core::{BreakerConfig, ByHand, CircuitBreaker, snapshot::OverrideKind};
+    /// let breaker = CircuitBreaker::new("payment_api", BreakerConfig::default());
+    /// let by = ByHand { reason: Some("their maintenance".into()), ..ByHand::default() };
+    /// let half_an_hour = Some(Duration::from_secs(30 * 60));
+    /// breaker.set_override(OverrideKind::ForcedOpen, half_an_hour, &by)?;
+    /// assert!(breaker.try_acquire().is_err());
+    /// breaker.enable(&by)?;
+    /// assert!(breaker.try_acquire().is_ok());
+    /// # Ok::<(), resilience_core::ChangeRefused>(())
+    /// ```
+    pub fn set_override(
+        &self,
+        kind: OverrideKind,
+        lasts: Option<Duration>,
+        by: &ByHand,
+    ) -> Result<Changed, ChangeRefused> {
+        self.cell.set_override(kind, lasts, by)
+    }
+
+    /// Removes the override: the state machine's own state is in force again,
+    /// with an empty window; an open circuit has the rest of its wait.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeRefused`] if there is none, or it is no longer in the generation
+    /// that was expected.
+    pub fn enable(&self, by: &ByHand) -> Result<Changed, ChangeRefused> {
+        self.cell.remove_override(by)
+    }
+
+    /// Puts other settings in force. The state stays, and so does the window: a
+    /// longer one begins with what the shorter one held, a shorter one with the
+    /// newest of it; only between a count and a time it starts empty.
     pub fn configure(&self, config: BreakerConfig) {
         self.cell.configure(config);
     }
 
-    /// Takes over the open circuit of a process before a restart, with the rest
-    /// of its wait and its flight recorder (newest first).
-    pub fn restore_open(&self, remaining: Duration, events: &[BreakerEvent]) {
-        self.cell.restore_open(remaining, events);
+    /// Takes over what a process before a restart left of it, as of `now`: an
+    /// open circuit stays open for the rest of its wait, an override until its
+    /// end, and the flight recorder goes on. A trip older than `oldest_trip`
+    /// is left alone.
+    pub fn restore(
+        &self,
+        left: &BreakerSnapshot,
+        taken_at: Timestamp,
+        now: Timestamp,
+        oldest_trip: Duration,
+    ) {
+        let wait = match (left.computed_state, left.retry_after_ms) {
+            (State::Open, Some(wait_ms)) => Duration::from_millis(wait_ms),
+            _ => Duration::ZERO,
+        };
+        // Should the wall clock have been set back, none of the wait is over:
+        // too long by seconds, and never longer than the wait itself.
+        let passed = Duration::try_from(now.duration_since(taken_at)).unwrap_or_default();
+        let open_for = if passed > oldest_trip {
+            Duration::ZERO
+        } else {
+            wait.saturating_sub(passed)
+        };
+        let former = Former {
+            open_for,
+            openings: left.openings,
+            overridden: left.overridden.clone(),
+            events: left.events.clone(),
+        };
+        self.cell.restore(&former, now);
     }
 }
 
@@ -221,48 +286,6 @@ impl fmt::Debug for CircuitBreaker {
             .field("state", &self.state())
             .finish_non_exhaustive()
     }
-}
-
-/// A reset as asked for by hand.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reset {
-    /// Who asks, for the flight recorder.
-    pub actor: Option<String>,
-    /// Why, for the flight recorder.
-    pub reason: Option<String>,
-    /// Only if the breaker is still in this generation.
-    pub if_generation: Option<u32>,
-    /// Say what would happen, change nothing.
-    pub dry_run: bool,
-}
-
-/// What a reset did.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ResetDone {
-    /// State before.
-    pub before: State,
-    /// State after; of a dry run the same as before.
-    pub after: State,
-    /// The generation now in force.
-    pub generation: u32,
-    /// What the discarded window held; of an open circuit, the window that
-    /// opened it.
-    pub discarded: WindowSnapshot,
-}
-
-/// Why a reset was not done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ResetRefused {
-    /// It is disabled by configuration.
-    #[error("the breaker is disabled by configuration")]
-    Disabled,
-    /// It is in another generation.
-    #[error("the breaker is in generation {actual} by now")]
-    Moved {
-        /// The generation it is in.
-        actual: u32,
-    },
 }
 
 /// Gives the cell back for reuse when the last handle is gone.

@@ -1,9 +1,11 @@
 //! The probes of a half-open circuit: so many slots, each with a lease.
 //!
-//! A slot is one word, `generation | lease end | status`; the value that an
+//! A slot is one word, `start | generation | status`; the value that an
 //! acquirer wrote is its token. Whoever finishes a probe exchanges that very
 //! token, so a probe whose lease ended, or whose generation is over, finds its
 //! token gone and changes nothing.
+
+use std::sync::OnceLock;
 
 use super::{
     settings::{Breach, Rates},
@@ -18,17 +20,21 @@ use crate::sync::{
 /// The most `half_open_permits` that can be configured.
 pub(super) const MOST_PROBES: u8 = 128;
 
+/// Slots that every breaker has; more are made when they are first needed.
+const FIRST_SLOTS: usize = 16;
+
 const STATUS_MASK: u64 = 0b11;
 const FREE: u64 = 0;
 const FLYING: u64 = 1;
 const DONE: u64 = 2;
 const GENERATION_SHIFT: u32 = 2;
-const LEASE_SHIFT: u32 = 26;
+const START_SHIFT: u32 = 26;
 const TALLY_SHIFT: u32 = 42;
 
 #[derive(Debug)]
 pub(super) struct Probes {
-    slots: [AtomicU64; MOST_PROBES as usize],
+    first: [AtomicU64; FIRST_SLOTS],
+    more: OnceLock<Box<[AtomicU64]>>,
     /// `generation << 42 | slow << 28 | failures << 14 | finished`.
     tally: AtomicU64,
 }
@@ -36,8 +42,17 @@ pub(super) struct Probes {
 /// The right to make one probe.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Probe {
-    slot: u8,
+    pub(super) slot: u8,
     token: u64,
+}
+
+impl Probe {
+    /// The probe that was begun in `slot` at `start_ms`.
+    pub(super) fn new(slot: u8, generation: u32, start_ms: u64) -> Self {
+        let start = start_ms.min(DEADLINE_MAX_MS) << START_SHIFT;
+        let token = start | u64::from(generation) << GENERATION_SHIFT | FLYING;
+        Self { slot, token }
+    }
 }
 
 /// What the finished probes say.
@@ -52,7 +67,8 @@ pub(super) enum Verdict {
 impl Probes {
     pub(super) fn new() -> Self {
         Self {
-            slots: [const { AtomicU64::new(0) }; MOST_PROBES as usize],
+            first: std::array::from_fn(|_| AtomicU64::new(0)),
+            more: OnceLock::new(),
             tally: AtomicU64::new(0),
         }
     }
@@ -75,27 +91,27 @@ impl Probes {
         now_ms: u64,
         lease_ms: u64,
     ) -> Option<Probe> {
-        let lease_end = (now_ms + lease_ms).min(DEADLINE_MAX_MS);
-        let token = lease_end << LEASE_SHIFT | u64::from(generation) << GENERATION_SHIFT | FLYING;
         let available = |word: u64| {
             generation_of(word, GENERATION_SHIFT) != generation
                 || match word & STATUS_MASK {
                     FREE => true,
-                    FLYING => word >> LEASE_SHIFT <= now_ms,
+                    FLYING => (word >> START_SHIFT).saturating_add(lease_ms) <= now_ms,
                     _ => false,
                 }
         };
         // A slot lost to another thread is not asked again: that thread got
         // it, and the next slot is as good.
-        (0..MOST_PROBES)
-            .zip(&self.slots)
-            .take(permits as usize)
-            .find_map(|(slot, word)| {
-                // ordering: Relaxed. A slot publishes nothing but itself.
-                let seen = word.load(Relaxed);
-                (available(seen) && word.compare_exchange(seen, token, Relaxed, Relaxed).is_ok())
-                    .then_some(Probe { slot, token })
-            })
+        (0..MOST_PROBES).take(permits as usize).find_map(|slot| {
+            let word = self.slot(slot);
+            let probe = Probe::new(slot, generation, now_ms);
+            // ordering: Relaxed. A slot publishes nothing but itself.
+            let seen = word.load(Relaxed);
+            let taken = available(seen)
+                && word
+                    .compare_exchange(seen, probe.token, Relaxed, Relaxed)
+                    .is_ok();
+            taken.then_some(probe)
+        })
     }
 
     /// Gives a slot back without an outcome. `false`: it was no longer held.
@@ -119,15 +135,28 @@ impl Probes {
             .is_ok()
     }
 
-    /// What the finished probes of `generation` say.
-    pub(super) fn verdict(&self, generation: u32, permits: u32, rates: Rates) -> Verdict {
+    /// What the finished probes of `generation` say, and those that have been
+    /// running for so long that they are slow whatever becomes of them.
+    pub(super) fn verdict(
+        &self,
+        generation: u32,
+        permits: u32,
+        rates: Rates,
+        overdue: u32,
+    ) -> Verdict {
         let tally = self.tally(generation);
-        if tally.calls < rates.minimum().min(permits) {
-            return Verdict::Wait;
+        let needed = rates.minimum().min(permits);
+        if tally.calls >= needed {
+            return match rates.breach(tally.calls, tally.failures, tally.slow) {
+                Some(breach) => Verdict::Reopen(breach),
+                None => Verdict::Close,
+            };
         }
-        match rates.breach(tally.calls, tally.failures, tally.slow) {
-            Some(breach) => Verdict::Reopen(breach),
-            None => Verdict::Close,
+        let (calls, slow) = (tally.calls + overdue, tally.slow + overdue);
+        // Those that still run can only speak for opening it.
+        match rates.breach(calls, 0, slow) {
+            Some(breach) if calls >= needed => Verdict::Reopen(breach),
+            _ => Verdict::Wait,
         }
     }
 
@@ -147,19 +176,40 @@ impl Probes {
 
     /// How many probes of `generation` are in flight.
     pub(super) fn flying(&self, generation: u32) -> u32 {
+        self.flying_since(generation, u64::MAX)
+    }
+
+    /// How many of them began before `before_ms`.
+    pub(super) fn flying_since(&self, generation: u32, before_ms: u64) -> u32 {
         let flies = |word: &&AtomicU64| {
             let word = word.load(Relaxed);
-            word & STATUS_MASK == FLYING && generation_of(word, GENERATION_SHIFT) == generation
+            word & STATUS_MASK == FLYING
+                && generation_of(word, GENERATION_SHIFT) == generation
+                && word >> START_SHIFT < before_ms
         };
-        u32::try_from(self.slots.iter().filter(flies).count()).unwrap_or(u32::MAX)
+        let more = self.more.get().into_iter().flatten();
+        let flying = self.first.iter().chain(more).filter(flies).count();
+        u32::try_from(flying).unwrap_or(u32::MAX)
     }
 
     fn exchange(&self, probe: Probe, status: u64) -> bool {
         let next = probe.token & !STATUS_MASK | status;
         // ordering: Relaxed, as in `acquire`.
-        self.slots[usize::from(probe.slot)]
+        self.slot(probe.slot)
             .compare_exchange(probe.token, next, Relaxed, Relaxed)
             .is_ok()
+    }
+
+    fn slot(&self, slot: u8) -> &AtomicU64 {
+        let slot = usize::from(slot);
+        self.first.get(slot).unwrap_or_else(|| {
+            let make = || {
+                (FIRST_SLOTS..MOST_PROBES.into())
+                    .map(|_| AtomicU64::new(0))
+                    .collect()
+            };
+            &self.more.get_or_init(make)[slot - FIRST_SLOTS]
+        })
     }
 }
 
@@ -171,6 +221,7 @@ const fn generation_of(word: u64, shift: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::breaker::{BreakerConfig, settings::Settings};
 
     const GOOD: Mark = Mark {
         failure: false,
@@ -221,5 +272,38 @@ mod tests {
         assert!(!probes.finish(old, GOOD));
         assert!(probes.acquire(4, 1, 0, 100).is_some());
         assert_eq!(probes.tally(4), Tally::default());
+    }
+
+    #[test]
+    fn there_are_as_many_slots_as_can_be_configured() {
+        let probes = Probes::new();
+        probes.begin(2);
+        let all: Vec<_> = (0..200)
+            .filter_map(|_| probes.acquire(2, 128, 0, 100))
+            .collect();
+        assert_eq!((all.len(), probes.flying(2)), (128, 128));
+        assert!(all.into_iter().all(|probe| probes.finish(probe, GOOD)));
+        assert_eq!(probes.tally(2).calls, 128);
+    }
+
+    #[test]
+    fn probes_that_still_run_past_the_limit_can_open_it_and_never_close_it() {
+        let probes = Probes::new();
+        probes.begin(2);
+        let rates = Settings::new(&BreakerConfig::default()).rates();
+        for _ in 0..10 {
+            probes.acquire(2, 10, 0, 30_000).unwrap();
+        }
+        let overdue = |at: u64| probes.flying_since(2, at);
+        assert_eq!((overdue(0), overdue(1)), (0, 10));
+        assert_eq!(probes.verdict(2, 10, rates, 9), Verdict::Wait);
+        assert_eq!(
+            probes.verdict(2, 10, rates, 10),
+            Verdict::Reopen(Breach::Slow)
+        );
+        for slot in 0..10 {
+            probes.finish(Probe::new(slot, 2, 0), GOOD);
+        }
+        assert_eq!(probes.verdict(2, 10, rates, 0), Verdict::Close);
     }
 }

@@ -44,7 +44,9 @@ impl Registry {
             Entry::Occupied(entry) => entry.get().clone(),
             Entry::Vacant(entry) => {
                 let breaker = CircuitBreaker::new(name, config.clone());
-                breaker.observe(self.shared.observer.read().clone());
+                if let Some(observer) = &*self.shared.observer.read() {
+                    breaker.observe(observer.clone());
+                }
                 entry.insert(breaker).clone()
             }
         }
@@ -74,16 +76,12 @@ impl Registry {
     pub fn observe(&self, observer: &Observer) {
         *self.shared.observer.write() = Some(observer.clone());
         for breaker in self.all() {
-            breaker.observe(Some(observer.clone()));
+            breaker.observe(observer.clone());
         }
     }
 }
 
 impl CircuitBreaker {
-    fn observe(&self, observer: Option<Observer>) {
-        self.cell.journal.lock().observer = observer;
-    }
-
     /// Shows where its settings came from.
     #[cfg(feature = "service")]
     pub(crate) fn describe(&self, settings: crate::snapshot::BreakerSettings) {

@@ -74,15 +74,14 @@ where
         if !self.inner_ready {
             // Polled while open. Should the wait have ended since, refusing
             // is right all the same: the inner service may not be called.
-            let retry_after = self.breaker.cell.refuse();
-            return ResponseFuture::refused(retry_after);
+            return ResponseFuture::refused(self.breaker.cell.refuse());
         }
         match self.breaker.try_acquire() {
             Ok(permit) => {
                 self.inner_ready = false;
                 ResponseFuture::called(self.inner.call(request), permit, self.classify.clone())
             }
-            Err(rejected) => ResponseFuture::refused(rejected.retry_after),
+            Err(rejected) => ResponseFuture::refused(rejected),
         }
     }
 }

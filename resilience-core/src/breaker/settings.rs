@@ -6,10 +6,14 @@
 
 use std::time::Duration;
 
-use super::config::{BreakerConfig, Window};
+use super::{
+    config::{BreakerConfig, BreakerOptions, Window},
+    pieces::Pieces,
+    running::quarters,
+};
 use crate::{
     clock::{ceil_ms, saturating_ns},
-    sync::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    sync::{AtomicU64, Ordering::Relaxed},
 };
 
 // ordering: Relaxed throughout. No field publishes another (see above).
@@ -20,10 +24,23 @@ pub(super) struct Settings {
     rates: AtomicU64,
     /// `u64::MAX`: nothing is timed.
     slow_ns: AtomicU64,
+    /// Quarters of the slow-call limit.
+    quarters: AtomicU64,
+    /// [`Shape`] in one word.
     shape: AtomicU64,
     wait_ms: AtomicU64,
+    wait_max_ms: AtomicU64,
+    /// In hundredths.
+    wait_multiplier: AtomicU64,
+    /// In hundredths of a percent.
+    wait_jitter: AtomicU64,
     lease_ms: AtomicU64,
-    permits: AtomicU32,
+    /// 0: half-open waits for ever.
+    patience_ms: AtomicU64,
+    /// 0: it closes at once.
+    ramp_ms: AtomicU64,
+    /// `half_open_permits`, and [`AUTOMATIC`] beside them.
+    permits: AtomicU64,
 }
 
 /// Thresholds of one moment.
@@ -35,8 +52,8 @@ pub(super) struct Rates(u64);
 pub(super) enum Shape {
     /// The last so many calls.
     Calls(u32),
-    /// Ten buckets of so many milliseconds.
-    Buckets { bucket_ms: u64 },
+    /// Ten buckets of such pieces of time.
+    Buckets(Pieces),
 }
 
 /// Which rate reached its threshold.
@@ -47,18 +64,26 @@ pub(super) enum Breach {
 }
 
 const TIMED_BUCKETS: u64 = 1 << 63;
+const AUTOMATIC: u64 = 1 << 63;
 /// A time window's buckets.
 pub(super) const BUCKETS: u32 = 10;
 
 impl Settings {
     pub(super) fn new(config: &BreakerConfig) -> Self {
+        let zero = || AtomicU64::new(0);
         let settings = Self {
-            rates: AtomicU64::new(0),
-            slow_ns: AtomicU64::new(0),
-            shape: AtomicU64::new(0),
-            wait_ms: AtomicU64::new(0),
-            lease_ms: AtomicU64::new(0),
-            permits: AtomicU32::new(0),
+            rates: zero(),
+            slow_ns: zero(),
+            quarters: zero(),
+            shape: zero(),
+            wait_ms: zero(),
+            wait_max_ms: zero(),
+            wait_multiplier: zero(),
+            wait_jitter: zero(),
+            lease_ms: zero(),
+            patience_ms: zero(),
+            ramp_ms: zero(),
+            permits: zero(),
         };
         settings.store(config);
         settings
@@ -73,13 +98,37 @@ impl Settings {
         let failure = hundredths(options.failure_rate_threshold);
         let slow = hundredths(options.slow_call_rate_threshold);
         let rates = failure << 48 | slow << 32 | u64::from(minimum);
-        let slow_ns = options.slow_call_duration.map_or(u64::MAX, saturating_ns);
-        self.rates.store(rates, Relaxed);
-        self.slow_ns.store(slow_ns, Relaxed);
-        self.shape.store(shape_word(options.window), Relaxed);
-        self.wait_ms.store(ceil_ms(options.wait_in_open), Relaxed);
-        self.lease_ms.store(ceil_ms(options.probe_lease), Relaxed);
-        self.permits.store(options.half_open_permits, Relaxed);
+        let limit = options.slow_call_duration;
+        let automatic = if options.automatic_half_open {
+            AUTOMATIC
+        } else {
+            0
+        };
+        for (setting, value) in [
+            (&self.rates, rates),
+            (&self.slow_ns, limit.map_or(u64::MAX, saturating_ns)),
+            (
+                &self.quarters,
+                limit.map_or(0, |limit| quarters(limit).bits()),
+            ),
+            (&self.shape, shape_word(options.window)),
+            (&self.wait_ms, ceil_ms(options.wait_in_open)),
+            (&self.wait_max_ms, ceil_ms(options.wait_max)),
+            (&self.wait_multiplier, hundredths(options.wait_multiplier)),
+            (&self.wait_jitter, hundredths_or_none(options.wait_jitter)),
+            (&self.lease_ms, ceil_ms(options.probe_lease)),
+            (
+                &self.patience_ms,
+                options.half_open_max_wait.map_or(0, ceil_ms),
+            ),
+            (&self.ramp_ms, options.ramp_up.map_or(0, ceil_ms)),
+            (
+                &self.permits,
+                automatic | u64::from(options.half_open_permits),
+            ),
+        ] {
+            setting.store(value, Relaxed);
+        }
     }
 
     #[inline]
@@ -87,11 +136,16 @@ impl Settings {
         Rates(self.rates.load(Relaxed))
     }
 
-    /// The limit above which a call is slow; `None` times nothing.
+    /// The limit above which a call is slow; `u64::MAX`: nothing is timed.
     #[inline]
-    pub(super) fn slow_ns(&self) -> Option<u64> {
-        let slow_ns = self.slow_ns.load(Relaxed);
-        (slow_ns != u64::MAX).then_some(slow_ns)
+    pub(super) fn slow_ns(&self) -> u64 {
+        self.slow_ns.load(Relaxed)
+    }
+
+    /// The quarters of that limit.
+    #[inline]
+    pub(super) fn quarters(&self) -> Pieces {
+        Pieces::from_bits(self.quarters.load(Relaxed))
     }
 
     #[inline]
@@ -101,22 +155,74 @@ impl Settings {
         if word & TIMED_BUCKETS == 0 {
             Shape::Calls(word as u32)
         } else {
-            let bucket_ms = word & !TIMED_BUCKETS;
-            Shape::Buckets { bucket_ms }
+            Shape::Buckets(Pieces::from_bits(word & !TIMED_BUCKETS))
         }
     }
 
-    pub(super) fn wait_ms(&self) -> u64 {
-        self.wait_ms.load(Relaxed)
+    /// How long to stay open after so many openings in a row, before this one.
+    pub(super) fn wait_ms(&self, openings: u32) -> u64 {
+        let (base, most) = (self.wait_ms.load(Relaxed), self.wait_max_ms.load(Relaxed));
+        let multiplier = self.wait_multiplier.load(Relaxed);
+        let mut wait = base;
+        // The limit is reached in a few dozen steps, or there is no growth.
+        for _ in 0..openings.min(MOST_STEPS) {
+            wait = (wait * multiplier / 100).min(most.max(base));
+        }
+        wait
+    }
+
+    /// The same, moved at random within `wait_jitter`; at least 1 ms.
+    pub(super) fn jittered_wait_ms(&self, openings: u32) -> u64 {
+        let wait = self.wait_ms(openings);
+        let spread = wait * self.wait_jitter.load(Relaxed) / 10_000;
+        if spread == 0 {
+            return wait;
+        }
+        fastrand::u64(wait - spread..=wait + spread).max(1)
+    }
+
+    /// The longest that a wait after so many openings can be.
+    pub(super) fn longest_wait_ms(&self, openings: u32) -> u64 {
+        let wait = self.wait_ms(openings);
+        wait + wait * self.wait_jitter.load(Relaxed) / 10_000
     }
 
     pub(super) fn lease_ms(&self) -> u64 {
         self.lease_ms.load(Relaxed)
     }
 
-    pub(super) fn permits(&self) -> u32 {
-        self.permits.load(Relaxed)
+    /// How long half-open may take to decide; 0: for ever.
+    pub(super) fn patience_ms(&self) -> u64 {
+        self.patience_ms.load(Relaxed)
     }
+
+    /// How long it takes to close; 0: no time.
+    pub(super) fn ramp_ms(&self) -> u64 {
+        self.ramp_ms.load(Relaxed)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "stored from a u32")]
+    pub(super) fn permits(&self) -> u32 {
+        (self.permits.load(Relaxed) & !AUTOMATIC) as u32
+    }
+
+    /// Whether an open circuit becomes half-open without a call.
+    pub(super) fn is_automatic(&self) -> bool {
+        self.permits.load(Relaxed) & AUTOMATIC != 0
+    }
+}
+
+/// From 1 ms to a day in the smallest steps there are, 1 %, are 1,836.
+const MOST_STEPS: u32 = 2_000;
+
+/// Whether calls of the one are counted in the same places as those of the other.
+pub(super) fn same_places(a: &BreakerOptions, b: &BreakerOptions) -> bool {
+    a.window == b.window && a.slow_call_duration == b.slow_call_duration
+}
+
+/// How long a bucket of a time window is.
+pub(super) fn bucket(window: Duration) -> Duration {
+    window / BUCKETS
 }
 
 impl Rates {
@@ -146,13 +252,17 @@ impl Rates {
 fn shape_word(window: Window) -> u64 {
     match window {
         Window::Calls(calls) => u64::from(calls),
-        Window::Time(time) => TIMED_BUCKETS | bucket_ms(time),
+        Window::Time(time) => TIMED_BUCKETS | Pieces::of(bucket(time)).bits(),
     }
 }
 
-fn bucket_ms(window: Duration) -> u64 {
-    // Validated: 1 s to 1 h.
-    ceil_ms(window).div_ceil(u64::from(BUCKETS))
+/// The same for what may be nothing.
+fn hundredths_or_none(percent: f64) -> u64 {
+    if percent > 0.0 {
+        hundredths(percent)
+    } else {
+        0
+    }
 }
 
 /// Hundredths of a percent, at least one.
@@ -212,6 +322,43 @@ mod tests {
             window: Window::Time(Duration::from_secs(60)),
             ..BreakerOptions::default()
         };
-        assert_eq!(settings(timed).shape(), Shape::Buckets { bucket_ms: 6_000 });
+        let buckets = Shape::Buckets(Pieces::of(Duration::from_secs(6)));
+        assert_eq!(settings(timed).shape(), buckets);
+    }
+
+    #[test]
+    fn the_wait_grows_with_each_opening_in_a_row_up_to_its_maximum() {
+        let settings = settings(BreakerOptions {
+            wait_in_open: Duration::from_secs(10),
+            wait_multiplier: 1.5,
+            wait_max: Duration::from_secs(30),
+            ..BreakerOptions::default()
+        });
+        let waits = [0, 1, 2, 3, 9].map(|openings| settings.wait_ms(openings));
+        assert_eq!(waits, [10_000, 15_000, 22_500, 30_000, 30_000]);
+    }
+
+    #[test]
+    fn a_wait_longer_than_the_maximum_stays_as_it_is() {
+        let settings = settings(BreakerOptions {
+            wait_in_open: Duration::from_secs(3_600),
+            wait_multiplier: 2.0,
+            ..BreakerOptions::default()
+        });
+        assert_eq!(settings.wait_ms(5), 3_600_000);
+    }
+
+    #[test]
+    fn jitter_stays_within_its_share_and_uses_it() {
+        let settings = settings(BreakerOptions {
+            wait_in_open: Duration::from_secs(10),
+            wait_jitter: 20.0,
+            ..BreakerOptions::default()
+        });
+        let waits: Vec<u64> = (0..1_000).map(|_| settings.jittered_wait_ms(0)).collect();
+        assert!(waits.iter().all(|wait| (8_000..=12_000).contains(wait)));
+        assert!(waits.iter().any(|wait| *wait < 9_000));
+        assert!(waits.iter().any(|wait| *wait > 11_000));
+        assert_eq!(settings.longest_wait_ms(0), 12_000);
     }
 }

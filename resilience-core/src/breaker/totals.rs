@@ -1,10 +1,10 @@
 //! Counts since the breaker was made, for metrics. They never go back, and a
 //! successful call of a healthy count window adds to none of them: its count
-//! is the window's cursor.
+//! is the window's cursor. What is counted often is counted in stripes.
 
-use std::array;
-
-use super::{outcome::ErrorClass, word::is_newer};
+use super::{
+    outcome::ErrorClass, running::Running, stripes::Stripes, window::Calls, word::is_newer,
+};
 use crate::{
     snapshot::{ClassCount, DurationHistogram},
     sync::{
@@ -22,7 +22,6 @@ pub(super) struct Totals {
     pub(super) other_failures: AtomicU64,
     pub(super) other_successes: AtomicU64,
     pub(super) ignored: AtomicU64,
-    pub(super) rejected: AtomicU64,
     pub(super) cancelled: AtomicU64,
     pub(super) slow: AtomicU64,
     pub(super) stale: AtomicU64,
@@ -36,8 +35,17 @@ pub(super) struct Totals {
     inherited_calls: AtomicU64,
     /// The same for the time spent open.
     told_open_ms: AtomicU64,
-    durations: Durations,
+    pub(super) stripes: Stripes<Stripe>,
     classes: Classes,
+}
+
+/// What a thread counts without meeting another.
+#[derive(Debug, Default)]
+pub(super) struct Stripe {
+    pub(super) calls: Calls,
+    pub(super) running: Running,
+    rejected: AtomicU64,
+    durations: Durations,
 }
 
 impl Totals {
@@ -48,7 +56,6 @@ impl Totals {
             other_failures: zero(),
             other_successes: zero(),
             ignored: zero(),
-            rejected: zero(),
             cancelled: zero(),
             slow: zero(),
             stale: zero(),
@@ -57,11 +64,8 @@ impl Totals {
             told_successes: zero(),
             inherited_calls: zero(),
             told_open_ms: zero(),
-            durations: Durations {
-                counts: array::from_fn(|_| zero()),
-                sum_ns: zero(),
-            },
-            classes: Classes(array::from_fn(|_| zero())),
+            stripes: Stripes::new(),
+            classes: Classes(std::array::from_fn(|_| zero())),
         }
     }
 
@@ -73,18 +77,42 @@ impl Totals {
             &self.other_failures,
             &self.other_successes,
             &self.ignored,
-            &self.rejected,
             &self.cancelled,
             &self.slow,
             &self.stale,
             &self.open_ms,
             &self.told_successes,
             &self.told_open_ms,
-            &self.durations.sum_ns,
         ];
-        for count in plain.into_iter().chain(&self.durations.counts) {
+        let striped = self.stripes.iter().flat_map(|stripe| {
+            let Durations { counts, sum_ns } = &stripe.durations;
+            counts.iter().chain([sum_ns, &stripe.rejected])
+        });
+        for count in plain.into_iter().chain(striped) {
             count.store(0, Relaxed);
         }
+    }
+
+    pub(super) fn reject(&self) {
+        let (stripe, pen) = self.stripes.here();
+        pen.add(&stripe.rejected, 1);
+    }
+
+    /// The same, if the thread has a stripe of its own.
+    #[inline]
+    pub(super) fn reject_alone(&self) -> bool {
+        let own = self.stripes.own();
+        if let Some((stripe, pen)) = own {
+            pen.add(&stripe.rejected, 1);
+        }
+        own.is_some()
+    }
+
+    pub(super) fn rejected(&self) -> u64 {
+        self.stripes
+            .iter()
+            .map(|stripe| stripe.rejected.load(Relaxed))
+            .sum()
     }
 
     /// Successes, given how many calls the windows have seen.
@@ -107,12 +135,28 @@ impl Totals {
         self.window_failures.load(Relaxed) + self.other_failures.load(Relaxed)
     }
 
+    #[inline]
     pub(super) fn time(&self, elapsed_ns: u64) {
-        self.durations.add(elapsed_ns);
+        let (stripe, pen) = self.stripes.here();
+        let Durations { counts, sum_ns } = &stripe.durations;
+        pen.add(&counts[bucket(elapsed_ns)], 1);
+        pen.add(sum_ns, elapsed_ns);
     }
 
     pub(super) fn durations(&self) -> DurationHistogram {
-        self.durations.snapshot()
+        let sum = |of: &dyn Fn(&Durations) -> u64| -> u64 {
+            self.stripes
+                .iter()
+                .map(|stripe| of(&stripe.durations))
+                .sum()
+        };
+        let sum_ns = sum(&|durations| durations.sum_ns.load(Relaxed));
+        DurationHistogram {
+            counts: (0..=BOUNDS_NS.len())
+                .map(|bucket| sum(&|durations| durations.counts[bucket].load(Relaxed)))
+                .collect(),
+            sum_seconds: std::time::Duration::from_nanos(sum_ns).as_secs_f64(),
+        }
     }
 
     pub(super) fn note_class(&self, generation: u32, class: ErrorClass) {
@@ -124,28 +168,19 @@ impl Totals {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Durations {
     counts: [AtomicU64; DurationHistogram::BOUNDS.len() + 1],
     sum_ns: AtomicU64,
 }
 
-impl Durations {
-    fn add(&self, elapsed_ns: u64) {
-        let bucket = BOUNDS_NS.partition_point(|&bound| bound < elapsed_ns);
-        self.counts[bucket].fetch_add(1, Relaxed);
-        self.sum_ns.fetch_add(elapsed_ns, Relaxed);
-    }
-
-    fn snapshot(&self) -> DurationHistogram {
-        DurationHistogram {
-            counts: self
-                .counts
-                .iter()
-                .map(|count| count.load(Relaxed))
-                .collect(),
-            sum_seconds: std::time::Duration::from_nanos(self.sum_ns.load(Relaxed)).as_secs_f64(),
-        }
+#[inline]
+fn bucket(elapsed_ns: u64) -> usize {
+    // Most calls, and all that finish within a tick of the coarse clock.
+    if elapsed_ns <= BOUNDS_NS[0] {
+        0
+    } else {
+        BOUNDS_NS.partition_point(|&bound| bound < elapsed_ns)
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     reader::{Allowed, Reader, Section, Sourced},
     schema,
     tree::Origin,
-    value::{Misread, Readable, Seconds},
+    value::{Factor, Misread, Readable, Seconds},
 };
 use crate::{
     breaker::{BreakerConfig, BreakerConfigError, BreakerOptions, Window},
@@ -26,7 +26,13 @@ pub(super) struct BreakerValues {
     slow_call_duration: Sourced<Option<Duration>>,
     slow_call_rate_threshold: Sourced<f64>,
     wait_in_open: Sourced<Duration>,
+    wait_multiplier: Sourced<Factor>,
+    wait_max: Sourced<Duration>,
+    wait_jitter: Sourced<f64>,
+    automatic_half_open: Sourced<bool>,
     half_open_permits: Sourced<u32>,
+    half_open_max_wait: Sourced<Option<Duration>>,
+    ramp_up: Sourced<Option<Duration>>,
     probe_lease: Sourced<Duration>,
 }
 
@@ -40,7 +46,13 @@ impl Default for BreakerValues {
             slow_call_duration,
             slow_call_rate_threshold,
             wait_in_open,
+            wait_multiplier,
+            wait_max,
+            wait_jitter,
+            automatic_half_open,
             half_open_permits,
+            half_open_max_wait,
+            ramp_up,
             probe_lease,
         } = BreakerOptions::default();
         Self {
@@ -51,7 +63,13 @@ impl Default for BreakerValues {
             slow_call_duration: Sourced::default(slow_call_duration),
             slow_call_rate_threshold: Sourced::default(slow_call_rate_threshold),
             wait_in_open: Sourced::default(wait_in_open),
+            wait_multiplier: Sourced::default(Factor(wait_multiplier)),
+            wait_max: Sourced::default(wait_max),
+            wait_jitter: Sourced::default(wait_jitter),
+            automatic_half_open: Sourced::default(automatic_half_open),
             half_open_permits: Sourced::default(half_open_permits),
+            half_open_max_wait: Sourced::default(half_open_max_wait),
+            ramp_up: Sourced::default(ramp_up),
             probe_lease: Sourced::default(probe_lease),
         }
     }
@@ -82,7 +100,13 @@ impl BreakerValues {
             slow_call_duration: self.slow_call_duration.value,
             slow_call_rate_threshold: self.slow_call_rate_threshold.value,
             wait_in_open: self.wait_in_open.value,
+            wait_multiplier: self.wait_multiplier.value.0,
+            wait_max: self.wait_max.value,
+            wait_jitter: self.wait_jitter.value,
+            automatic_half_open: self.automatic_half_open.value,
             half_open_permits: self.half_open_permits.value,
+            half_open_max_wait: self.half_open_max_wait.value,
+            ramp_up: self.ramp_up.value,
             probe_lease: self.probe_lease.value,
         }
     }
@@ -96,7 +120,13 @@ impl BreakerValues {
             slow_call_duration,
             slow_call_rate_threshold,
             wait_in_open,
+            wait_multiplier,
+            wait_max,
+            wait_jitter,
+            automatic_half_open,
             half_open_permits,
+            half_open_max_wait,
+            ramp_up,
             probe_lease,
         } = self;
         vec![
@@ -107,7 +137,13 @@ impl BreakerValues {
             slow_call_duration.setting("slow_call_duration".into(), file_name),
             slow_call_rate_threshold.setting("slow_call_rate_threshold".into(), file_name),
             wait_in_open.setting("wait_in_open".into(), file_name),
+            wait_multiplier.setting("wait_multiplier".into(), file_name),
+            wait_max.setting("wait_max".into(), file_name),
+            wait_jitter.setting("wait_jitter".into(), file_name),
+            automatic_half_open.setting("automatic_half_open".into(), file_name),
             half_open_permits.setting("half_open_permits".into(), file_name),
+            half_open_max_wait.setting("half_open_max_wait".into(), file_name),
+            ramp_up.setting("ramp_up".into(), file_name),
             probe_lease.setting("probe_lease".into(), file_name),
         ]
     }
@@ -121,7 +157,13 @@ impl BreakerValues {
             "slow_call_duration" => &self.slow_call_duration.origin,
             "slow_call_rate_threshold" => &self.slow_call_rate_threshold.origin,
             "wait_in_open" => &self.wait_in_open.origin,
+            "wait_multiplier" => &self.wait_multiplier.origin,
+            "wait_max" => &self.wait_max.origin,
+            "wait_jitter" => &self.wait_jitter.origin,
+            "automatic_half_open" => &self.automatic_half_open.origin,
             "half_open_permits" => &self.half_open_permits.origin,
+            "half_open_max_wait" => &self.half_open_max_wait.origin,
+            "ramp_up" => &self.ramp_up.origin,
             "probe_lease" => &self.probe_lease.origin,
             _ => &Origin::Default,
         }
@@ -133,6 +175,7 @@ pub(super) fn read(reader: &mut Reader, section: &Section<'_>, base: &BreakerVal
     let count = |set: fn(&mut BreakerOptions, u32)| rule(set, 0);
     let percent = |set: fn(&mut BreakerOptions, f64)| rule(set, f64::NAN);
     let duration = |set: fn(&mut BreakerOptions, Duration)| rule(set, Duration::ZERO);
+    let or_off = |set: fn(&mut BreakerOptions, Option<Duration>)| rule(set, Some(Duration::ZERO));
 
     let values = BreakerValues {
         enabled: reader.value(
@@ -158,10 +201,7 @@ pub(super) fn read(reader: &mut Reader, section: &Section<'_>, base: &BreakerVal
             section,
             "slow_call_duration",
             &base.slow_call_duration,
-            &rule(
-                |options, value| options.slow_call_duration = value,
-                Some(Duration::ZERO),
-            ),
+            &or_off(|options, value| options.slow_call_duration = value),
         ),
         slow_call_rate_threshold: reader.value(
             section,
@@ -174,6 +214,45 @@ pub(super) fn read(reader: &mut Reader, section: &Section<'_>, base: &BreakerVal
             "wait_in_open",
             &base.wait_in_open,
             &duration(|options, value| options.wait_in_open = value),
+        ),
+        wait_multiplier: reader.value(
+            section,
+            "wait_multiplier",
+            &base.wait_multiplier,
+            &rule(
+                |options, Factor(value)| options.wait_multiplier = value,
+                Factor(f64::NAN),
+            ),
+        ),
+        wait_max: reader.value(
+            section,
+            "wait_max",
+            &base.wait_max,
+            &duration(|options, value| options.wait_max = value),
+        ),
+        wait_jitter: reader.value(
+            section,
+            "wait_jitter",
+            &base.wait_jitter,
+            &percent(|options, value| options.wait_jitter = value),
+        ),
+        automatic_half_open: reader.value(
+            section,
+            "automatic_half_open",
+            &base.automatic_half_open,
+            &super::sections::switch(),
+        ),
+        half_open_max_wait: reader.value(
+            section,
+            "half_open_max_wait",
+            &base.half_open_max_wait,
+            &or_off(|options, value| options.half_open_max_wait = value),
+        ),
+        ramp_up: reader.value(
+            section,
+            "ramp_up",
+            &base.ramp_up,
+            &or_off(|options, value| options.ramp_up = value),
         ),
         half_open_permits: reader.value(
             section,

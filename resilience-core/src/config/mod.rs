@@ -11,7 +11,13 @@
 //!     slow_call_duration: 2s          # or off
 //!     slow_call_rate_threshold: 100   # percent
 //!     wait_in_open: 60s
+//!     wait_multiplier: 1              # each opening in a row waits so many times longer
+//!     wait_max: 600s
+//!     wait_jitter: 0                  # percent, earlier or later
+//!     automatic_half_open: false      # true: when the wait is over; false: with the next call
 //!     half_open_permits: 10
+//!     half_open_max_wait: off         # or 30s
+//!     ramp_up: off                    # or 30s: a growing share of the calls before it is closed
 //!     probe_lease: 30s
 //! fallback: {enabled: true, strategy: cache, ttl: 300s, stale_limit: 24h, store: memory}
 //! database: {pool_size: 20, max_overflow: 10, pool_timeout: 30s, statement_timeout: 30s, slow_query: 100ms, leak_threshold: 60s}

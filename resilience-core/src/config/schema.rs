@@ -20,7 +20,13 @@ pub(super) const BREAKER: &[&str] = &[
     "slow_call_duration",
     "slow_call_rate_threshold",
     "wait_in_open",
+    "wait_multiplier",
+    "wait_max",
+    "wait_jitter",
+    "automatic_half_open",
     "half_open_permits",
+    "half_open_max_wait",
+    "ramp_up",
     "probe_lease",
 ];
 /// Keys of `window`, of which one is given.

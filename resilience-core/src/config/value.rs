@@ -59,6 +59,20 @@ impl Readable for f64 {
     }
 }
 
+/// A plain number, no percentage: `1.5`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Factor(pub(super) f64);
+
+impl Readable for Factor {
+    fn read(text: &str) -> Result<Self, Misread> {
+        text.parse().map(Self).map_err(|_| Misread::Other)
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
 impl Readable for Duration {
     fn read(text: &str) -> Result<Self, Misread> {
         if text.parse::<f64>().is_ok() {

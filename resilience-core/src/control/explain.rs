@@ -3,15 +3,22 @@
 use jiff::{Timestamp, Unit};
 use serde::Serialize;
 
-use crate::snapshot::{BreakerEvent, BreakerSnapshot, Cause, State};
+use crate::snapshot::{
+    BreakerEvent, BreakerSnapshot, Cause, OverrideKind, OverrideSnapshot, State,
+};
 
 /// Why a breaker is in its state.
 #[derive(Clone, Debug, Serialize)]
 pub struct Explanation {
     /// The breaker.
     pub service: String,
-    /// Its state.
+    /// The state that callers meet.
     pub state: State,
+    /// What the state machine says.
+    pub computed_state: State,
+    /// What an operator has set.
+    #[serde(rename = "override", skip_serializing_if = "Option::is_none")]
+    pub overridden: Option<OverrideSnapshot>,
     /// Since when.
     pub since: Timestamp,
     /// All of it in a sentence or three.
@@ -26,10 +33,12 @@ impl Explanation {
     /// Explains `breaker` as of `now`.
     #[must_use]
     pub fn of(breaker: &BreakerSnapshot, now: Timestamp) -> Self {
-        let event = breaker.events.first();
+        let event = breaker.cause();
         Self {
             service: breaker.name.clone(),
             state: breaker.state,
+            computed_state: breaker.computed_state,
+            overridden: breaker.overridden.clone(),
             since: breaker.since,
             summary: summary(breaker, event, now),
             event: event.cloned(),
@@ -42,10 +51,10 @@ fn summary(breaker: &BreakerSnapshot, event: Option<&BreakerEvent>, now: Timesta
     let mut text = format!(
         "{} is {} since {} ({} ago)",
         breaker.name,
-        if breaker.enabled {
-            breaker.state.as_str()
-        } else {
-            "disabled"
+        match &breaker.overridden {
+            Some(set) => set.kind.words(),
+            None if breaker.enabled => breaker.state.as_str(),
+            None => "disabled",
         },
         breaker.since.strftime("%Y-%m-%d %H:%M:%S UTC"),
         ago(breaker.since, now),
@@ -54,33 +63,57 @@ fn summary(breaker: &BreakerSnapshot, event: Option<&BreakerEvent>, now: Timesta
         Some(event) => text += &format!(": {}.", why(event)),
         None => text += ", when the process started.",
     }
-    match breaker.state {
-        State::Open => {
-            let wait = breaker.retry_after_ms.map_or(0, |ms| (ms + 500) / 1000);
-            if wait > 0 {
-                text += &format!(" Calls are refused; a probe is let through in {wait} s.");
-            } else {
-                text += " The wait is over: the next call is a probe.";
-            }
-        }
-        State::HalfOpen => {
-            let done = breaker.window.calls;
-            text += &format!(
-                " {} in flight, {done} finished, {} of them failed.",
-                plural(breaker.probes_in_flight, "probe"),
-                breaker.window.failures,
-            );
-        }
-        State::Closed if breaker.enabled => {
-            text += &format!(
-                " The window holds {}, {} of them failed.",
-                plural(breaker.window.calls, "call"),
-                breaker.window.failures,
-            );
-        }
-        State::Closed => text += " Every call is let through and nothing is counted.",
+    match &breaker.overridden {
+        Some(set) => text += &overridden(breaker, set),
+        None if !breaker.enabled => text += " Every call is let through and nothing is counted.",
+        None => text += &outlook(breaker),
     }
     text
+}
+
+/// What an override does, until when, and what the state machine says meanwhile.
+fn overridden(breaker: &BreakerSnapshot, set: &OverrideSnapshot) -> String {
+    let does = match set.kind {
+        OverrideKind::ForcedOpen => "Every call is refused",
+        OverrideKind::Disabled => "Every call is let through and nothing is counted",
+        OverrideKind::MetricsOnly => "Every call is let through and counted",
+    };
+    let until = match set.expires_at {
+        Some(end) => format!("until {}", end.strftime("%Y-%m-%d %H:%M:%S UTC")),
+        None => "until somebody removes the override".to_owned(),
+    };
+    let computed = breaker.computed_state;
+    format!(" {does} {until}. Without it, it would be {computed}.")
+}
+
+/// What comes next if nobody interferes.
+fn outlook(breaker: &BreakerSnapshot) -> String {
+    let (window, failures) = (breaker.window, breaker.window.failures);
+    let running = match breaker.slow_running {
+        0 => String::new(),
+        slow => format!(" {} still running and slow already.", plural(slow, "call")),
+    };
+    match breaker.computed_state {
+        State::Open => match breaker.retry_after_ms.map_or(0, |ms| (ms + 500) / 1000) {
+            0 => " The wait is over: the next call is a probe.".to_owned(),
+            wait => format!(" Calls are refused; a probe is let through in {wait} s."),
+        },
+        State::HalfOpen => match breaker.ramp_percent {
+            Some(percent) => format!(
+                " It is closing: {percent}% of the calls are let through; {} finished, {failures} of them failed.{running}",
+                plural(window.calls, "call"),
+            ),
+            None => format!(
+                " {} in flight, {} finished, {failures} of them failed.{running}",
+                plural(breaker.probes_in_flight, "probe"),
+                window.calls,
+            ),
+        },
+        State::Closed => format!(
+            " The window holds {}, {failures} of them failed.{running}",
+            plural(window.calls, "call"),
+        ),
+    }
 }
 
 fn why(event: &BreakerEvent) -> String {
@@ -89,22 +122,42 @@ fn why(event: &BreakerEvent) -> String {
         .threshold_percent
         .map_or_else(String::new, |percent| format!(" (threshold {percent}%)"));
     let rate = |part: u32, of_what: &str, how: &str| {
+        let all = window.calls
+            + if how == "failed" {
+                0
+            } else {
+                event.slow_running
+            };
         format!(
             "{part} of the last {} {how}{threshold}",
-            plural(window.calls, of_what)
+            plural(all, of_what)
         )
     };
+    let slow = window.slow + event.slow_running;
     let mut why = match event.cause {
         Cause::FailureRate => rate(window.failures, "call", "failed"),
-        Cause::SlowCallRate => rate(window.slow, "call", "were slow"),
+        Cause::SlowCallRate => rate(slow, "call", "were slow"),
         Cause::ProbesFailed if window.failures > 0 => rate(window.failures, "probe", "failed"),
-        Cause::ProbesFailed => rate(window.slow, "probe", "were slow"),
+        Cause::ProbesFailed => rate(slow, "probe", "were slow"),
         Cause::ProbesSucceeded => format!("{} succeeded", plural(window.calls, "probe")),
         Cause::WaitElapsed => "the wait in open was over".to_owned(),
-        Cause::Restored => "it was open when the process was last seen".to_owned(),
+        Cause::HalfOpenTimeout => format!(
+            "half-open took too long: only {} had finished",
+            plural(window.calls, "probe")
+        ),
+        Cause::RampFinished => "the growing share of calls has reached all of them".to_owned(),
+        Cause::Restored => "it was so when the process was last seen".to_owned(),
         Cause::Config => "the configuration was changed".to_owned(),
         Cause::Reset => "it was reset".to_owned(),
+        Cause::ForcedOpen => "it was forced open".to_owned(),
+        Cause::Disabled => "it was disabled".to_owned(),
+        Cause::MetricsOnly => "it was set to metrics only".to_owned(),
+        Cause::OverrideRemoved => "its override was removed".to_owned(),
+        Cause::OverrideExpired => "its override ended".to_owned(),
     };
+    if event.slow_running > 0 {
+        why += &format!(", {} of them still running", event.slow_running);
+    }
     if !event.classes.is_empty() {
         let classes: Vec<String> = event
             .classes
@@ -113,8 +166,14 @@ fn why(event: &BreakerEvent) -> String {
             .collect();
         why += &format!(", errors: {}", classes.join(", "));
     }
+    // Of an override that ended by itself: who had set it.
+    let by = if event.cause == Cause::OverrideExpired {
+        ", set by"
+    } else {
+        " by"
+    };
     if let Some(actor) = &event.actor {
-        why += &format!(" by {actor}");
+        why += &format!("{by} {actor}");
     }
     if let Some(reason) = &event.reason {
         why += &format!(" because \"{reason}\"");
@@ -145,7 +204,7 @@ fn ago(since: Timestamp, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BreakerConfig, CircuitBreaker, ErrorClass, Reset};
+    use crate::{BreakerConfig, ByHand, CircuitBreaker, ErrorClass};
 
     #[test]
     fn it_names_the_rate_the_threshold_the_errors_and_the_next_probe() {
@@ -175,10 +234,10 @@ mod tests {
     #[test]
     fn it_names_who_reset_it_and_why() {
         let breaker = CircuitBreaker::new("payment_api", BreakerConfig::default());
-        let reset = Reset {
+        let reset = ByHand {
             actor: Some("loopback".into()),
             reason: Some("provider is back".into()),
-            ..Reset::default()
+            ..ByHand::default()
         };
         breaker.reset(&reset).unwrap();
         let summary = Explanation::of(&breaker.snapshot(), Timestamp::now()).summary;

@@ -9,7 +9,7 @@ use super::{
     routes::nearest,
 };
 use crate::{
-    breaker::{Registry, Reset, ResetRefused},
+    breaker::{ByHand, ChangeRefused, Registry},
     snapshot::Snapshot,
 };
 
@@ -49,15 +49,17 @@ impl LocalSource {
                 nearest,
             });
         };
-        let reset = Reset {
+        let by = ByHand {
             actor: request.actor.clone(),
             reason: request.reason.clone(),
             if_generation: request.if_generation,
             dry_run: request.dry_run,
         };
-        let done = breaker.reset(&reset).map_err(|refused| match refused {
-            ResetRefused::Disabled => ResetError::Disabled,
-            ResetRefused::Moved { actual } => ResetError::Moved {
+        let done = breaker.reset(&by).map_err(|refused| match refused {
+            ChangeRefused::Disabled => ResetError::Disabled,
+            ChangeRefused::Overridden(kind) => ResetError::Overridden(kind),
+            ChangeRefused::NotOverridden => ResetError::NotOverridden,
+            ChangeRefused::Moved { actual } => ResetError::Moved {
                 expected: request.if_generation.unwrap_or(actual),
                 actual,
             },

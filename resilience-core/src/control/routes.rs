@@ -455,6 +455,10 @@ impl From<ResetError> for Problem {
             .with("actual", actual),
             ResetError::Disabled => Self::new(StatusCode::CONFLICT, detail).advice("set `enabled: true` for it in the configuration; it lets every call through now")
             .with("reason", "disabled"),
+            ResetError::Overridden(kind) => Self::new(StatusCode::CONFLICT, detail).advice("POST …/enable removes the override; a reset does not")
+            .with("reason", "overridden").with("override", kind.as_str()),
+            ResetError::NotOverridden => Self::new(StatusCode::CONFLICT, detail).advice("there is nothing to remove")
+            .with("reason", "not_overridden"),
             ResetError::Unavailable(unavailable) => unavailable.into(),
         }
     }

@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::snapshot::{Snapshot, State, WindowSnapshot};
+use crate::snapshot::{OverrideKind, Snapshot, State, WindowSnapshot};
 
 /// Answers the admin API.
 pub trait AdminSource: Clone + Send + Sync + 'static {
@@ -148,6 +148,12 @@ pub enum ResetError {
     /// The breaker is switched off by configuration; there is nothing to reset.
     #[error("the breaker is disabled by configuration")]
     Disabled,
+    /// An override is in force; a reset does not remove it.
+    #[error("the breaker is overridden: {0}")]
+    Overridden(OverrideKind),
+    /// There is no override to remove.
+    #[error("no override is in force")]
+    NotOverridden,
     /// The service cannot be asked.
     #[error(transparent)]
     Unavailable(Unavailable),

@@ -80,20 +80,7 @@ impl Parts {
         let Some(left) = former.breakers.iter().find(|b| b.name == name) else {
             return;
         };
-        let wait = match (left.state, left.retry_after_ms) {
-            (State::Open, Some(wait_ms)) => Duration::from_millis(wait_ms),
-            _ => Duration::ZERO,
-        };
-        // Should the wall clock have been set back, none of the wait is over:
-        // too long by seconds, and never longer than the wait itself.
-        let since = Timestamp::now().duration_since(former.taken_at);
-        let passed = Duration::try_from(since).unwrap_or_default();
-        let remaining = if passed > OLDEST_TRIP {
-            Duration::ZERO
-        } else {
-            wait.saturating_sub(passed)
-        };
-        breaker.restore_open(remaining, &left.events);
+        breaker.restore(left, former.taken_at, Timestamp::now(), OLDEST_TRIP);
     }
 
     /// Puts a configuration in force.

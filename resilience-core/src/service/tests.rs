@@ -27,11 +27,11 @@ fn trip(resilience: &Resilience) -> CircuitBreaker {
 async fn an_open_circuit_is_open_for_the_rest_of_its_wait_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let before = builder(dir.path()).start().unwrap();
-    let left = trip(&before).try_acquire().unwrap_err().retry_after;
+    let left = trip(&before).try_acquire().unwrap_err().retry_after();
     drop(before);
     let after = builder(dir.path()).start().unwrap();
     let breaker = after.breaker("payment_api");
-    let rest = breaker.try_acquire().unwrap_err().retry_after;
+    let rest = breaker.try_acquire().unwrap_err().retry_after();
     assert!(
         rest <= left && rest > Duration::from_secs(50),
         "{rest:?} of {left:?}"

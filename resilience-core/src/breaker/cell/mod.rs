@@ -1,4 +1,4 @@
-//! The shared memory of one breaker and the transitions of its state word.
+//! The shared memory of one breaker, and what a call does with it.
 //!
 //! Cells live for ever and are used again: a permit can then hold a plain
 //! reference, and a call touches no reference count. A shared count would cost
@@ -6,327 +6,420 @@
 //! generation of a reused cell goes on, so a permit of its former life is
 //! stale in the new one.
 
-use std::time::Duration;
-
-use parking_lot::Mutex;
-
+mod by_hand;
+mod life;
+mod picture;
+mod settle;
 mod transition;
 
-use transition::Change;
-pub(super) use transition::{ByHand, Refused};
+pub(super) use life::Former;
 
 use super::{
     config::BreakerConfig,
+    error::Rejected,
     journal::Journal,
-    outcome::{ErrorClass, Outcome},
-    probes::{Probe, Probes, Verdict},
-    settings::{Breach, Settings, Shape},
+    line::Lined,
+    outcome::Outcome,
+    permit::{Admission, Kind, UNTIMED},
+    probes::{Probe, Probes},
+    settings::{Settings, Shape},
     totals::Totals,
-    window::{CountWindow, Mark, Tally, TimeWindow},
-    word::Word,
+    window::{CountWindow, Mark, Recorded, Tally, TimeWindow},
+    word::{Phase, Word, is_newer},
 };
 use crate::{
     clock::Clock,
-    snapshot::{BreakerSnapshot, CallTotals, Cause, State},
+    snapshot::OverrideKind,
     sync::{
-        AtomicU64,
+        AtomicU64, Mutex,
         Ordering::{AcqRel, Acquire, Relaxed},
     },
 };
-
-/// 128: the word is read by every call and must not share its line (nor the
-/// line that is prefetched with it) with what calls write.
-#[derive(Debug)]
-#[repr(align(128))]
-struct Lined<T>(T);
+use transition::Change;
 
 #[derive(Debug)]
 pub(in crate::breaker) struct Cell {
+    /// Read by every call: it must not share a line with what others write.
     word: Lined<AtomicU64>,
     settings: Lined<Settings>,
     count: Lined<CountWindow>,
     time: Lined<TimeWindow>,
     probes: Probes,
     totals: Totals,
+    /// `generation << 32 | openings in a row`, of a circuit that is not closed.
+    openings: AtomicU64,
+    /// When an override ends, in milliseconds of the clock; all ones: never.
+    override_ends_ms: AtomicU64,
+    /// How many calls a closing circuit was asked for.
+    ramp_asked: AtomicU64,
+    /// The first generation of this life of the cell.
+    born: AtomicU64,
     clock: Clock,
     pub(in crate::breaker) journal: Mutex<Journal>,
 }
 
-/// What a permit remembers of its admission.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::breaker) struct Admission {
-    generation: u32,
-    kind: Kind,
-    /// When it was admitted, if calls are timed.
-    started_ns: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    /// Admitted while closed.
-    Call,
-    /// Admitted while half-open.
-    Probe(Probe),
-    /// Admitted by a disabled breaker: leaves no trace.
-    Untracked,
-}
+const NEVER: u64 = u64::MAX;
 
 impl Cell {
     pub(in crate::breaker) fn new(name: &str, config: BreakerConfig, clock: Clock) -> Self {
-        let first = if config.options().enabled {
-            Word::INITIAL
-        } else {
-            Word::INITIAL.disabled()
-        };
+        let settings = Settings::new(&config);
+        let journal = Journal::new(name, config);
+        let first = Word::first(journal.mode());
         Self {
             word: Lined(AtomicU64::new(first.0)),
-            settings: Lined(Settings::new(&config)),
+            settings: Lined(settings),
             count: Lined(CountWindow::new()),
             time: Lined(TimeWindow::new()),
             probes: Probes::new(),
             totals: Totals::new(),
+            openings: AtomicU64::new(0),
+            override_ends_ms: AtomicU64::new(NEVER),
+            ramp_asked: AtomicU64::new(0),
+            born: AtomicU64::new(u64::from(first.generation())),
             clock,
-            journal: Mutex::new(Journal::new(name, config)),
+            journal: Mutex::new(journal),
         }
     }
 
-    // ── calls ────────────────────────────────────────────────────────────
+    // ── asking ───────────────────────────────────────────────────────────
+
+    // What is in line here and in `record` is the whole of a call that nobody
+    // times; what reads the clock is out of line, so that they stay small.
 
     #[inline]
-    pub(in crate::breaker) fn try_acquire(&self) -> Result<Admission, Duration> {
+    pub(in crate::breaker) fn try_acquire(&self) -> Result<Admission, Rejected> {
         let word = self.load();
         if word.flows() {
-            Ok(self.admit(word.generation(), Kind::Call))
-        } else {
-            self.try_acquire_unusual(word)
+            return Ok(self.admit_call(word));
         }
+        if word.refuses() {
+            let left_ns = self.refuse_for_ns(word);
+            if left_ns > 0 {
+                return Err(Rejected::new(left_ns));
+            }
+        }
+        self.try_acquire_unusual(word)
     }
 
-    fn try_acquire_unusual(&self, mut word: Word) -> Result<Admission, Duration> {
+    #[inline]
+    fn admit_call(&self, word: Word) -> Admission {
+        let started_ns = if self.settings.0.slow_ns() == UNTIMED {
+            UNTIMED
+        } else {
+            self.start(word)
+        };
+        Admission::call(word, started_ns)
+    }
+
+    /// Refuses a call, if the wait is not over; the time left.
+    #[inline]
+    fn refuse_for_ns(&self, word: Word) -> u64 {
+        // The word first, the clock second: a deadline read later than the time
+        // could seem to be in the future of its own circuit.
+        let now_ns = self.clock.now_ns();
+        let left_ns = (word.deadline_ms() * 1_000_000).saturating_sub(now_ns);
+        if left_ns > 0 && !self.totals.reject_alone() {
+            return self.reject_together(left_ns);
+        }
+        left_ns
+    }
+
+    // Called last, so that `refuse_for_ns` saves nothing for it.
+    #[cold]
+    fn reject_together(&self, left_ns: u64) -> u64 {
+        self.totals.reject();
+        left_ns
+    }
+
+    /// Notes that a timed call begins; when.
+    #[inline(never)]
+    fn start(&self, word: Word) -> u64 {
+        let now_ns = self.clock.now_ns();
+        let quarter = self.settings.0.quarters().number(now_ns);
+        let (stripe, pen) = self.totals.stripes.here();
+        if stripe.running.start(pen, word.generation(), quarter) {
+            self.judge_running(word, now_ns);
+        }
+        now_ns
+    }
+
+    #[cold]
+    fn try_acquire_unusual(&self, mut word: Word) -> Result<Admission, Rejected> {
         loop {
-            if word.flows() {
-                return Ok(self.admit(word.generation(), Kind::Call));
-            }
-            if word.is_disabled() {
-                return Ok(self.admit(word.generation(), Kind::Untracked));
-            }
-            if word.state() == State::Open {
-                // The word first, the clock second: a deadline read later than
-                // the time could seem to be in the future of its own circuit.
-                let now_ns = self.clock.now_ns();
-                let deadline_ns = word.deadline_ms() * 1_000_000;
-                if now_ns < deadline_ns {
-                    self.totals.rejected.fetch_add(1, Relaxed);
-                    return Err(Duration::from_nanos(deadline_ns - now_ns));
-                }
-                word = self.half_open(word);
+            let now_ns = self.clock.now_ns();
+            if let Some(next) = self.settle(word, now_ns, true) {
+                word = next;
                 continue;
             }
             let generation = word.generation();
-            let (permits, lease) = (self.settings.0.permits(), self.settings.0.lease_ms());
-            if let Some(probe) = self
-                .probes
-                .acquire(generation, permits, self.now_ms(), lease)
-            {
-                return Ok(self.admit(generation, Kind::Probe(probe)));
-            }
-            // No slot: perhaps because the last outcome came in under settings
-            // that asked for more probes than those in force now.
-            match self.decide(word) {
-                Some(next) => word = next,
-                None => {
-                    self.totals.rejected.fetch_add(1, Relaxed);
-                    return Err(Duration::ZERO);
+            match word.mode() {
+                Some(OverrideKind::Disabled) => return Ok(Admission::past(word, now_ns)),
+                Some(OverrideKind::ForcedOpen) => {
+                    self.totals.reject();
+                    return Err(Rejected::new(self.forced_for_ns(now_ns)));
                 }
+                None | Some(OverrideKind::MetricsOnly) => {}
             }
+            let refused_for_ns = match word.phase() {
+                Phase::Closed => return Ok(self.admit_call(word)),
+                Phase::Ramp if self.is_of_the_share(word, now_ns) => {
+                    return Ok(self.admit_call(word));
+                }
+                Phase::Ramp => 0,
+                Phase::Open => (word.deadline_ms() * 1_000_000).saturating_sub(now_ns),
+                Phase::HalfOpen => {
+                    let settings = &self.settings.0;
+                    let (permits, lease) = (settings.permits(), settings.lease_ms());
+                    let now_ms = now_ns / 1_000_000;
+                    if let Some(probe) = self.probes.acquire(generation, permits, now_ms, lease) {
+                        return Ok(Admission::probe(word, probe.slot, now_ns));
+                    }
+                    0
+                }
+            };
+            if word.mode() == Some(OverrideKind::MetricsOnly) {
+                return Ok(Admission::past(word, now_ns));
+            }
+            self.totals.reject();
+            return Err(Rejected::new(refused_for_ns));
         }
     }
 
-    /// The time left of an open circuit, if a call would be refused right now.
-    /// Changes nothing.
+    /// Whether a closing circuit lets this call through: so many of each
+    /// hundred, spread evenly.
+    fn is_of_the_share(&self, word: Word, now_ns: u64) -> bool {
+        let percent = u64::from(self.ramp_percent(word, now_ns / 1_000_000));
+        // ordering: Relaxed. A count that publishes nothing.
+        let asked = self.ramp_asked.fetch_add(1, Relaxed) % 100;
+        asked * percent % 100 < percent
+    }
+
+    /// From 10 to 100, as the time goes on.
+    fn ramp_percent(&self, word: Word, now_ms: u64) -> u8 {
+        let length = self.settings.0.ramp_ms().max(1);
+        let left = word.deadline_ms().saturating_sub(now_ms).min(length);
+        let percent = 100 - left * 90 / length;
+        u8::try_from(percent).unwrap_or(100)
+    }
+
+    /// How long a call that finds the circuit forced open may wait: until the
+    /// override ends, or, if it has no end, as long as the circuit would wait.
+    fn forced_for_ns(&self, now_ns: u64) -> u64 {
+        let ends_ms = self.override_ends_ms.load(Relaxed);
+        if ends_ms == NEVER {
+            self.settings.0.wait_ms(0) * 1_000_000
+        } else {
+            ends_ms.saturating_mul(1_000_000).saturating_sub(now_ns)
+        }
+    }
+
+    /// Whether a call would be refused right now, whatever the inner service
+    /// says, and for how long. Changes nothing.
     #[cfg(feature = "tower")]
-    pub(in crate::breaker) fn refusal(&self) -> Option<Duration> {
+    pub(in crate::breaker) fn refusal(&self) -> Option<Rejected> {
         let word = self.load();
-        if word.state() != State::Open {
+        if word.effective() != crate::snapshot::State::Open {
             return None;
         }
-        let left_ns = (word.deadline_ms() * 1_000_000).saturating_sub(self.clock.now_ns());
-        (left_ns > 0).then(|| Duration::from_nanos(left_ns))
+        let now_ns = self.clock.now_ns();
+        let left_ns = if word.refuses() {
+            (word.deadline_ms() * 1_000_000).saturating_sub(now_ns)
+        } else if self.override_has_ended(now_ns / 1_000_000) {
+            0
+        } else {
+            self.forced_for_ns(now_ns)
+        };
+        (left_ns > 0).then(|| Rejected::new(left_ns))
     }
 
-    /// Refuses a call; the time left of an open circuit.
+    /// Refuses a call.
     #[cfg(feature = "tower")]
-    pub(in crate::breaker) fn refuse(&self) -> Duration {
-        self.totals.rejected.fetch_add(1, Relaxed);
-        self.refusal().unwrap_or_default()
+    pub(in crate::breaker) fn refuse(&self) -> Rejected {
+        self.totals.reject();
+        self.refusal().unwrap_or(Rejected::new(0))
     }
 
-    #[inline]
-    fn admit(&self, generation: u32, kind: Kind) -> Admission {
-        let started_ns = self.settings.0.slow_ns().map(|_| self.clock.now_ns());
-        Admission {
-            generation,
-            kind,
-            started_ns,
-        }
-    }
+    // ── telling ──────────────────────────────────────────────────────────
 
     #[inline]
     pub(in crate::breaker) fn record(&self, admission: Admission, outcome: Outcome) {
+        let word = admission.word;
+        if word.flows() && outcome == Outcome::Success && word == self.load() {
+            if admission.started_ns == UNTIMED {
+                self.record_current(word, Mark::default());
+            } else {
+                self.record_timed(admission);
+            }
+        } else {
+            self.record_unusual(admission, outcome);
+        }
+    }
+
+    #[inline(never)]
+    fn record_timed(&self, admission: Admission) {
+        let slow = self.time(admission.started_ns);
+        self.finish(admission);
+        self.record_current(
+            admission.word,
+            Mark {
+                failure: false,
+                slow,
+            },
+        );
+    }
+
+    #[cold]
+    fn record_unusual(&self, admission: Admission, outcome: Outcome) {
         let class = match outcome {
             Outcome::Success => None,
             Outcome::Failure(class) => Some(class),
             Outcome::Ignored => return self.ignore(admission),
         };
-        if matches!(admission.kind, Kind::Untracked) {
+        if admission.kind() == Kind::Untracked {
             return;
         }
-        let slow = admission
-            .started_ns
-            .is_some_and(|started_ns| self.time(started_ns));
-        let mark = Mark {
-            failure: class.is_some(),
-            slow,
-        };
-        match admission.kind {
-            Kind::Call => self.record_call(admission.generation, mark, class),
-            Kind::Probe(probe) => self.record_probe(admission.generation, probe, mark, class),
+        let slow = admission.started_ns != UNTIMED && self.time(admission.started_ns);
+        let failure = class.is_some();
+        let mark = Mark { failure, slow };
+        if let Some(class) = class {
+            self.totals.note_class(admission.generation(), class);
+        }
+        match admission.kind() {
+            Kind::Call if admission.word == self.load() => {
+                if failure {
+                    // Before its call, so that successes, which are the
+                    // difference, err low.
+                    self.totals.window_failures.fetch_add(1, AcqRel);
+                }
+                if admission.started_ns != UNTIMED {
+                    self.finish(admission);
+                }
+                self.record_current(admission.word, mark);
+            }
+            Kind::Call => self.count_stale(admission.generation(), mark),
+            Kind::Probe(slot) => self.record_probe(admission, slot, mark),
+            Kind::Observed => self.count_other(mark),
             Kind::Untracked => {}
         }
     }
 
     /// Times a call; whether it was slow.
+    #[inline]
     fn time(&self, started_ns: u64) -> bool {
         let elapsed_ns = self.clock.now_ns().saturating_sub(started_ns);
         self.totals.time(elapsed_ns);
-        let slow = self
-            .settings
-            .0
-            .slow_ns()
-            .is_some_and(|limit| elapsed_ns > limit);
+        let slow = elapsed_ns > self.settings.0.slow_ns();
         if slow {
             self.totals.slow.fetch_add(1, Relaxed);
         }
         slow
     }
 
+    /// Notes that a timed call is no longer running. Before its outcome goes
+    /// into a window: whoever finds it there no longer finds it running.
     #[inline]
-    fn record_call(&self, generation: u32, mark: Mark, class: Option<ErrorClass>) {
-        let word = self.load();
-        if word.generation() != generation {
-            return self.count_stale(mark);
-        }
-        if let Some(class) = class {
-            self.totals.window_failures.fetch_add(1, AcqRel);
-            self.totals.note_class(generation, class);
-        }
-        let recorded = match self.settings.0.shape() {
-            Shape::Calls(size) => match self.count.0.record(generation, size, mark) {
-                Some(tally) => Some(tally),
-                // Its index is spent in the later window, and counts there as the
-                // call that it was; only the rates of that window ignore it.
-                None => {
-                    self.totals.stale.fetch_add(1, Relaxed);
-                    return;
-                }
-            },
-            Shape::Buckets { bucket_ms } => {
-                self.time
-                    .0
-                    .record(generation, bucket_ms, self.clock.now_ns(), mark)
+    fn finish(&self, admission: Admission) {
+        let quarter = self.settings.0.quarters().number(admission.started_ns);
+        let (stripe, pen) = self.totals.stripes.here();
+        stripe.running.finish(pen, admission.generation(), quarter);
+    }
+
+    /// Records a call of the generation that is in force.
+    #[inline]
+    fn record_current(&self, word: Word, mark: Mark) {
+        match self.settings.0.shape() {
+            Shape::Calls(size) => {
+                let recorded = self.count.0.record(word.generation(), size, mark);
+                self.weigh(word, recorded);
             }
-        };
-        if let Some(tally) = recorded
-            && (tally.failures > 0 || tally.slow > 0)
-        {
-            self.judge(word, tally);
+            Shape::Buckets(_) if mark.is_good() => self.record_good_in_time(word),
+            Shape::Buckets(_) => self.record_in_time(word, self.clock.now_ns(), mark),
         }
     }
 
-    /// Trips if the window says so.
-    fn judge(&self, word: Word, tally: Tally) {
-        let rates = self.settings.0.rates();
-        if tally.calls < rates.minimum() {
+    // The clock before all else: what must survive its call is saved around it.
+    #[inline]
+    fn record_good_in_time(&self, word: Word) {
+        let now_ns = self.clock.now_ns();
+        if let Some((own, pen)) = self.totals.stripes.own()
+            && own.calls.record_good(pen, word, now_ns)
+        {
             return;
         }
-        if let Some(breach) = rates.breach(tally.calls, tally.failures, tally.slow) {
-            let cause = match breach {
-                Breach::Failures => Cause::FailureRate,
-                Breach::Slow => Cause::SlowCallRate,
-            };
-            let change = Change {
-                breach: Some(breach),
-                ..Change::of(cause, tally)
-            };
-            self.open(word, self.settings.0.wait_ms(), change);
+        self.record_in_time(word, now_ns, Mark::default());
+    }
+
+    #[inline(never)]
+    fn record_in_time(&self, word: Word, now_ns: u64, mark: Mark) {
+        if let Shape::Buckets(pieces) = self.settings.0.shape() {
+            let stripes = &self.totals.stripes;
+            let recorded = self.time.0.record(stripes, word, pieces, now_ns, mark);
+            self.weigh(word, recorded);
         }
     }
 
-    fn record_probe(&self, generation: u32, probe: Probe, mark: Mark, class: Option<ErrorClass>) {
-        if let Some(class) = class {
-            self.totals.note_class(generation, class);
+    /// Looks at what a window holds after a call.
+    #[inline]
+    fn weigh(&self, word: Word, recorded: Recorded) {
+        match recorded {
+            Recorded::Healthy => {}
+            Recorded::Holds(tally) => self.judge(word, tally),
+            // Its index is spent in the later window, and counts there as the
+            // call that it was; only the rates of that window ignore it.
+            Recorded::TooLate => {
+                self.totals.stale.fetch_add(1, Relaxed);
+            }
         }
-        let counted = self.probes.finish(probe, mark);
-        if !counted {
-            return self.count_stale(mark);
+    }
+
+    fn record_probe(&self, admission: Admission, slot: u8, mark: Mark) {
+        let generation = admission.generation();
+        if !self.probes.finish(probe(admission, slot), mark) {
+            return self.count_stale(generation, mark);
         }
         self.count_other(mark);
         let word = self.load();
         if word.generation() == generation {
-            self.decide(word);
-        }
-    }
-
-    /// Leaves half-open if the finished probes say so; the word then in force.
-    fn decide(&self, word: Word) -> Option<Word> {
-        let generation = word.generation();
-        let settings = &self.settings.0;
-        let window = self.probes.tally(generation);
-        match self
-            .probes
-            .verdict(generation, settings.permits(), settings.rates())
-        {
-            Verdict::Wait => None,
-            Verdict::Close => {
-                self.close(word, Change::of(Cause::ProbesSucceeded, window));
-                Some(self.load())
-            }
-            Verdict::Reopen(breach) => {
-                let change = Change {
-                    breach: Some(breach),
-                    ..Change::of(Cause::ProbesFailed, window)
-                };
-                self.open(word, settings.wait_ms(), change);
-                Some(self.load())
-            }
+            self.decide(word, self.clock.now_ns());
         }
     }
 
     pub(in crate::breaker) fn cancel(&self, admission: Admission) {
-        match admission.kind {
-            Kind::Untracked => return,
-            Kind::Probe(probe) => {
-                self.probes.release(probe);
-            }
-            Kind::Call => {}
-        }
-        self.totals.cancelled.fetch_add(1, Relaxed);
+        self.without_outcome(admission, &self.totals.cancelled);
     }
 
     fn ignore(&self, admission: Admission) {
-        match admission.kind {
-            Kind::Untracked => return,
-            Kind::Probe(probe) => {
-                self.probes.release(probe);
-            }
-            Kind::Call => {}
-        }
-        self.totals.ignored.fetch_add(1, Relaxed);
+        self.without_outcome(admission, &self.totals.ignored);
     }
 
-    fn count_stale(&self, mark: Mark) {
-        self.totals.stale.fetch_add(1, Relaxed);
-        self.count_other(mark);
+    fn without_outcome(&self, admission: Admission, total: &AtomicU64) {
+        match admission.kind() {
+            Kind::Untracked => return,
+            Kind::Probe(slot) => {
+                self.probes.release(probe(admission, slot));
+            }
+            Kind::Call if admission.started_ns != UNTIMED && admission.word == self.load() => {
+                self.finish(admission);
+            }
+            Kind::Call | Kind::Observed => {}
+        }
+        if self.is_of_this_life(admission.generation()) {
+            total.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[cold]
+    fn count_stale(&self, generation: u32, mark: Mark) {
+        if self.is_of_this_life(generation) {
+            self.totals.stale.fetch_add(1, Relaxed);
+            self.count_other(mark);
+        }
+    }
+
+    /// Whether a permit is this breaker's, and not of one that had the cell before.
+    fn is_of_this_life(&self, generation: u32) -> bool {
+        let born = u32::try_from(self.born.load(Relaxed)).unwrap_or(0);
+        !is_newer(born, generation)
     }
 
     fn count_other(&self, mark: Mark) {
@@ -342,77 +435,37 @@ impl Cell {
 
     #[inline]
     fn load(&self) -> Word {
-        // ordering: Acquire. Pairs with `transition`.
+        // ordering: Acquire. Pairs with `exchange`.
         Word(self.word.0.load(Acquire))
-    }
-
-    pub(in crate::breaker) fn state(&self) -> State {
-        self.load().state()
-    }
-
-    fn now_ms(&self) -> u64 {
-        self.clock.now_ns() / 1_000_000
     }
 
     pub(in crate::breaker) fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    fn window(&self, word: Word) -> Tally {
+    fn window(&self, word: Word, now_ns: u64) -> Tally {
         let generation = word.generation();
-        match (word.state(), self.settings.0.shape()) {
-            (State::Open, _) => Tally::default(),
-            (State::HalfOpen, _) => self.probes.tally(generation),
-            (State::Closed, Shape::Calls(size)) => self.count.0.tally(generation, size),
-            (State::Closed, Shape::Buckets { bucket_ms }) => {
-                self.time
-                    .0
-                    .tally(generation, bucket_ms, self.clock.now_ns())
+        match (word.phase(), self.settings.0.shape()) {
+            (Phase::Open, _) => Tally::default(),
+            (Phase::HalfOpen, _) => self.probes.tally(generation),
+            (_, Shape::Calls(size)) => self.count.0.tally(generation, size),
+            (_, Shape::Buckets(pieces)) => {
+                let stripes = &self.totals.stripes;
+                self.time.0.tally(stripes, generation, pieces, now_ns)
             }
         }
     }
 
     fn window_calls(&self) -> u64 {
-        self.count.0.calls_ever() + self.time.0.calls_ever()
+        self.count.0.calls_ever() + self.time.0.calls_ever(&self.totals.stripes)
     }
+}
 
-    pub(in crate::breaker) fn snapshot(&self) -> BreakerSnapshot {
-        let word = self.load();
-        let now_ms = self.now_ms();
-        let open = word.state() == State::Open;
-        let totals = &self.totals;
-        let open_now_ms = if open {
-            now_ms.saturating_sub(totals.opened_at_ms.load(Relaxed))
-        } else {
-            0
-        };
-        let journal = self.journal.lock();
-        BreakerSnapshot {
-            name: journal.name.to_string(),
-            state: word.state(),
-            enabled: !word.is_disabled(),
-            generation: word.generation(),
-            since: journal.since(),
-            retry_after_ms: open.then(|| word.deadline_ms().saturating_sub(now_ms)),
-            window: self.window(word),
-            probes_in_flight: match word.state() {
-                State::HalfOpen => self.probes.flying(word.generation()),
-                State::Closed | State::Open => 0,
-            },
-            totals: CallTotals {
-                success: totals.successes(self.window_calls()),
-                failure: totals.failures(),
-                ignored: totals.ignored.load(Relaxed),
-                rejected: totals.rejected.load(Relaxed),
-                cancelled: totals.cancelled.load(Relaxed),
-                slow: totals.slow.load(Relaxed),
-                stale: totals.stale.load(Relaxed),
-            },
-            durations: totals.durations(),
-            transitions: journal.transitions(),
-            open_ms_total: totals.open_ms_total(open_now_ms),
-            events: journal.events(),
-            config: journal.settings.clone(),
-        }
-    }
+/// The probe that a permit stands for.
+fn probe(admission: Admission, slot: u8) -> Probe {
+    Probe::new(
+        slot,
+        admission.generation(),
+        admission.started_ns / 1_000_000,
+    )
 }

@@ -1,52 +1,36 @@
-//! How the state word changes, by itself and by hand.
+//! How the state word changes.
 //!
 //! What the new generation needs is begun before the word is exchanged; the
-//! books are kept afterwards, by the thread whose exchange succeeded.
-
-use std::time::Duration;
+//! books are kept afterwards, by the thread whose exchange succeeded; those who
+//! listen are told last, when nothing is locked.
 
 use jiff::Timestamp;
 
-use super::Cell;
+use super::{Cell, Phase, Word};
 use crate::{
     breaker::{
-        config::BreakerConfig, journal::Journal, settings::Breach, window::Tally, word::Word,
+        journal::{Journal, Observer},
+        settings::Breach,
+        window::Tally,
+        word::is_newer,
     },
     snapshot::{BreakerEvent, Cause, State},
-    sync::Ordering::{AcqRel, Acquire, Relaxed, Release},
+    sync::Ordering::{AcqRel, Acquire, Relaxed},
 };
 
-/// Who changes a breaker by hand, and why.
-#[derive(Clone, Debug, Default)]
-pub(in crate::breaker) struct ByHand {
-    pub(in crate::breaker) actor: Option<String>,
-    pub(in crate::breaker) reason: Option<String>,
-}
-
-/// What a change by hand found and did.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::breaker) struct Changed {
-    pub(in crate::breaker) before: State,
-    pub(in crate::breaker) after: State,
-    pub(in crate::breaker) generation: u32,
-    pub(in crate::breaker) discarded: Tally,
-}
-
-/// Why a reset was not done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::breaker) enum Refused {
-    Disabled,
-    Moved { actual: u32 },
-}
-
 /// Everything an event needs besides the words.
+#[derive(Clone, Debug)]
 pub(super) struct Change {
     pub(super) cause: Cause,
     pub(super) window: Tally,
     pub(super) breach: Option<Breach>,
-    pub(super) by: ByHand,
+    pub(super) slow_running: u32,
     /// How long it will stay open, for a change to open.
     pub(super) wait_ms: Option<u64>,
+    pub(super) actor: Option<String>,
+    pub(super) reason: Option<String>,
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) detail: Option<String>,
 }
 
 impl Change {
@@ -55,208 +39,216 @@ impl Change {
             cause,
             window,
             breach: None,
-            by: ByHand::default(),
+            slow_running: 0,
             wait_ms: None,
+            actor: None,
+            reason: None,
+            expires_at: None,
+            detail: None,
+        }
+    }
+}
+
+/// An event that is written down and not yet told to those who listen.
+#[must_use = "nobody has been told"]
+pub(super) struct Told {
+    event: BreakerEvent,
+    name: std::sync::Arc<str>,
+    listeners: Vec<Observer>,
+}
+
+impl Told {
+    /// To be called without any lock: a listener may read or change the breaker.
+    pub(super) fn tell(self) {
+        for listener in self.listeners {
+            // Its panic is its own, and has been printed: the caller whose call
+            // happened to change the state has nothing to do with it.
+            let listen = || listener(&self.event, &self.name);
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(listen));
         }
     }
 }
 
 impl Cell {
-    // ── transitions ──────────────────────────────────────────────────────
+    /// Opens it, for longer if it has opened before without having closed.
+    pub(super) fn reopen(&self, word: Word, change: Change) -> Option<Word> {
+        let openings = self.openings(word);
+        let wait_ms = self.settings.0.jittered_wait_ms(openings);
+        self.open(word, wait_ms, openings + 1, change)
+    }
 
-    pub(super) fn open(&self, word: Word, wait_ms: u64, mut change: Change) -> Option<Word> {
-        let now_ns = self.clock.now_ns();
-        let tick_ms = now_ns.div_ceil(1_000_000);
-        let next = word.open_until(tick_ms.saturating_add(wait_ms));
-        change.wait_ms = Some(next.deadline_ms().saturating_sub(tick_ms));
-        // Before the exchange, so that whoever leaves open finds it. Two that
-        // race to open store the same instant, give or take a tick.
-        self.totals.opened_at_ms.store(now_ns / 1_000_000, Relaxed);
+    /// Opens it for more than `wait_ms`.
+    pub(super) fn open(
+        &self,
+        word: Word,
+        wait_ms: u64,
+        openings: u32,
+        change: Change,
+    ) -> Option<Word> {
+        // A tick on top: a coarse clock may have been a tick behind when it was
+        // read, and the wait must be over, not almost.
+        let tick_ms = self.clock.tick_ms();
+        let from_ms = self.clock.now_ns().div_ceil(1_000_000);
+        let next = word.open_until(from_ms.saturating_add(wait_ms).saturating_add(tick_ms));
+        self.carry_openings(next, openings);
+        let wait_ms = next.deadline_ms().saturating_sub(from_ms + tick_ms);
+        let change = Change {
+            wait_ms: Some(wait_ms),
+            ..change
+        };
         self.transition(word, next, change)
     }
 
-    /// Lets probes through; returns the word then in force.
-    pub(super) fn half_open(&self, word: Word) -> Word {
-        let next = word.half_open();
-        self.probes.begin(next.generation());
+    /// Lets probes through; the word then in force.
+    pub(super) fn half_open(&self, word: Word, now_ms: u64) -> Word {
+        let next = word.half_open(self.patience_ends_ms(now_ms));
+        self.carry_openings(next, self.openings(word));
         let change = Change::of(Cause::WaitElapsed, Tally::default());
         self.transition(word, next, change)
             .unwrap_or_else(|| self.load())
     }
 
+    /// When the patience with probes that begin now ends; 0: never.
+    pub(super) fn patience_ends_ms(&self, now_ms: u64) -> u64 {
+        match self.settings.0.patience_ms() {
+            0 => 0,
+            patience_ms => now_ms.saturating_add(patience_ms),
+        }
+    }
+
+    /// Closes it, by way of a growing share of the calls if so configured.
+    pub(super) fn close_gradually(&self, word: Word, change: Change, now_ns: u64) -> Option<Word> {
+        match self.settings.0.ramp_ms() {
+            0 => self.close(word, change),
+            ramp_ms => {
+                let now_ms = now_ns / 1_000_000;
+                let next = word.ramp_until(now_ms.saturating_add(ramp_ms));
+                self.carry_openings(next, self.openings(word));
+                self.transition(word, next, change)
+            }
+        }
+    }
+
     pub(super) fn close(&self, word: Word, change: Change) -> Option<Word> {
-        let next = word.closed();
-        self.count.0.begin(next.generation());
-        self.transition(word, next, change)
+        self.transition(word, word.closed(), change)
     }
 
     /// Exchanges the word and, if it was this thread that did, keeps the books.
     fn transition(&self, from: Word, to: Word, change: Change) -> Option<Word> {
+        self.exchange(from, to)?;
+        let told = self.write_down(&mut self.journal.lock(), from, to, change);
+        told.tell();
+        Some(to)
+    }
+
+    /// Makes what the new generation counts in and exchanges the word.
+    pub(super) fn exchange(&self, from: Word, to: Word) -> Option<()> {
+        let (was_open, is_open) = (
+            from.effective() == State::Open,
+            to.effective() == State::Open,
+        );
+        match to.phase() {
+            Phase::Closed | Phase::Ramp => self.count.0.begin(to.generation()),
+            Phase::HalfOpen => self.probes.begin(to.generation()),
+            Phase::Open => {}
+        }
+        if is_open && !was_open {
+            // Before the exchange, so that whoever leaves open finds it. Two that
+            // race to open store the same instant, give or take a tick.
+            self.totals.opened_at_ms.store(self.now_ms(), Relaxed);
+        }
         // ordering: AcqRel. Releases the window or the probes that were begun
         // for the new generation; `load` acquires them.
         self.word
             .0
             .compare_exchange(from.0, to.0, AcqRel, Acquire)
             .ok()?;
-        if from.state() == State::Open {
+        if was_open && !is_open {
             let opened_ms = self.totals.opened_at_ms.load(Relaxed);
             let open_ms = self.now_ms().saturating_sub(opened_ms);
             self.totals.open_ms.fetch_add(open_ms, Relaxed);
         }
-        self.write_down(from, to, change);
-        Some(to)
+        Some(())
     }
 
-    fn write_down(&self, from: Word, to: Word, change: Change) {
-        let (event, name, observer) = {
-            let mut journal = self.journal.lock();
-            let options = journal.config.options();
-            let threshold_percent = change.breach.map(|breach| match breach {
-                Breach::Failures => options.failure_rate_threshold,
-                Breach::Slow => options.slow_call_rate_threshold,
-            });
-            let event = BreakerEvent {
-                at: Timestamp::now(),
-                from: from.state(),
-                to: to.state(),
-                cause: change.cause,
-                generation: to.generation(),
-                window: change.window,
-                threshold_percent,
-                classes: self.totals.classes(from.generation()),
-                wait_ms: change.wait_ms,
-                actor: change.by.actor,
-                reason: change.by.reason,
-            };
-            journal.write(event.clone());
-            (event, journal.name.clone(), journal.observer.clone())
-        };
-        // After the lock: an observer may read this breaker.
-        if let Some(observer) = observer {
-            observer(&event, &name);
-        }
-    }
-
-    // ── changes by hand ──────────────────────────────────────────────────
-
-    pub(in crate::breaker) fn reset(
+    /// Writes an event; its listeners are to be told when the journal is free.
+    pub(super) fn write_down(
         &self,
-        by: &ByHand,
-        if_generation: Option<u32>,
-        dry_run: bool,
-    ) -> Result<Changed, Refused> {
-        loop {
-            let word = self.load();
-            if word.is_disabled() {
-                return Err(Refused::Disabled);
+        journal: &mut Journal,
+        from: Word,
+        to: Word,
+        change: Change,
+    ) -> Told {
+        let options = journal.config.options();
+        let threshold_percent = change.breach.map(|breach| match breach {
+            Breach::Failures => options.failure_rate_threshold,
+            Breach::Slow => options.slow_call_rate_threshold,
+        });
+        let by_hand = from.mode() != to.mode();
+        let state = |word: Word| {
+            if by_hand {
+                word.effective()
+            } else {
+                word.phase().state()
             }
-            let actual = word.generation();
-            if if_generation.is_some_and(|expected| expected != actual) {
-                return Err(Refused::Moved { actual });
-            }
-            let discarded = self.window_to_discard(word);
-            let changed = |after: Word| Changed {
-                before: word.state(),
-                after: after.state(),
-                generation: after.generation(),
-                discarded,
-            };
-            if dry_run {
-                return Ok(changed(word));
-            }
-            let change = Change {
-                by: by.clone(),
-                ..Change::of(Cause::Reset, discarded)
-            };
-            if let Some(closed) = self.close(word, change) {
-                return Ok(changed(closed));
-            }
+        };
+        let event = BreakerEvent {
+            at: Timestamp::now(),
+            from: state(from),
+            to: state(to),
+            cause: change.cause,
+            generation: to.generation(),
+            window: change.window,
+            threshold_percent,
+            classes: self.totals.classes(from.generation()),
+            slow_running: change.slow_running,
+            wait_ms: change.wait_ms,
+            mode: to.mode(),
+            expires_at: change.expires_at,
+            actor: change.actor,
+            reason: change.reason,
+            detail: change.detail,
+        };
+        journal.write(event.clone());
+        Told {
+            event,
+            name: journal.name.clone(),
+            listeners: journal
+                .listeners
+                .iter()
+                .map(|(_, call)| call.clone())
+                .collect(),
         }
     }
 
-    /// What a reset throws away: the window, the probes, or, while open, the
-    /// window that opened it.
-    fn window_to_discard(&self, word: Word) -> Tally {
-        match word.state() {
-            State::Open => {
-                let journal = self.journal.lock();
-                journal
-                    .last_opening()
-                    .map(|event| event.window)
-                    .unwrap_or_default()
-            }
-            State::Closed | State::HalfOpen => self.window(word),
+    // ── openings in a row ────────────────────────────────────────────────
+
+    /// How often it has opened since it was last closed.
+    pub(super) fn openings(&self, word: Word) -> u32 {
+        // A closed circuit has none, whatever a thread that lost has left here.
+        if word.phase() == Phase::Closed {
+            return 0;
+        }
+        let seen = self.openings.load(Acquire);
+        if seen >> 32 == u64::from(word.generation()) {
+            u32::try_from(seen & u64::from(u32::MAX)).unwrap_or(u32::MAX)
+        } else {
+            0
         }
     }
 
-    /// Puts new settings in force. The state and the window stay, unless the
-    /// window has another shape: then it starts empty.
-    pub(in crate::breaker) fn configure(&self, config: BreakerConfig) {
-        let enabled = config.options().enabled;
-        let shape = self.settings.0.shape();
-        self.settings.0.store(&config);
-        let reshaped = shape != self.settings.0.shape();
-        self.journal.lock().config = config;
-        loop {
-            let word = self.load();
-            let change = Change::of(Cause::Config, self.window(word));
-            let done = match (enabled, word.is_disabled()) {
-                (false, false) => self.transition(word, word.disabled(), change),
-                (true, true) => self.close(word, change),
-                (true, false) if reshaped && word.state() == State::Closed => {
-                    self.close(word, change)
-                }
-                _ => return,
-            };
-            if done.is_some() {
-                return;
-            }
-        }
+    /// Before the exchange that enters `next`, so that whoever finds the word
+    /// finds its count.
+    pub(super) fn carry_openings(&self, next: Word, openings: u32) {
+        let generation = next.generation();
+        // ordering: Relaxed. `exchange` releases it.
+        let _ = self.openings.fetch_update(Relaxed, Relaxed, |seen| {
+            let newer = is_newer(generation, u32::try_from(seen >> 32).unwrap_or(0));
+            newer.then(|| u64::from(generation) << 32 | u64::from(openings))
+        });
     }
 
-    /// Takes over an open circuit of the process before a restart: it stays
-    /// open for `remaining`, and never longer than it would now be configured to.
-    pub(in crate::breaker) fn restore_open(&self, remaining: Duration, events: &[BreakerEvent]) {
-        self.journal.lock().continue_from(events);
-        let word = self.load();
-        if !word.flows() || remaining.is_zero() {
-            return;
-        }
-        let wait_ms = crate::clock::ceil_ms(remaining).min(self.settings.0.wait_ms());
-        let window = events.first().map(|event| event.window).unwrap_or_default();
-        self.open(word, wait_ms, Change::of(Cause::Restored, window));
-    }
-
-    // ── lives ────────────────────────────────────────────────────────────
-
-    /// The last handle is gone; permits may still be out.
-    pub(in crate::breaker) fn retire(&self) {
-        self.journal.lock().observer = None;
-        loop {
-            let word = self.load();
-            // A disabled cell in a new generation: what is still out is stale.
-            let next = word.disabled();
-            if self
-                .word
-                .0
-                .compare_exchange(word.0, next.0, AcqRel, Acquire)
-                .is_ok()
-            {
-                return;
-            }
-        }
-    }
-
-    /// Makes a retired cell a new breaker.
-    pub(in crate::breaker) fn reuse(&self, name: &str, config: BreakerConfig) {
-        self.settings.0.store(&config);
-        self.totals.restart(self.window_calls());
-        let enabled = config.options().enabled;
-        *self.journal.lock() = Journal::new(name, config);
-        if enabled {
-            let next = self.load().closed();
-            self.count.0.begin(next.generation());
-            self.word.0.store(next.0, Release);
-        }
+    pub(super) fn now_ms(&self) -> u64 {
+        self.clock.now_ns() / 1_000_000
     }
 }

@@ -1,17 +1,20 @@
 //! Exactly the last N calls.
 //!
-//! A call takes the next index of a shared cursor (one `fetch_add`) and looks
-//! at that slot of a ring. Good calls that replace good calls write nothing
-//! else, so a healthy service pays one contended add and one load a call. A
-//! failed or slow call, and a good one that takes such a call's slot, swap the
-//! slot and move the difference to the tally: the tally is always the sum of
-//! the slots, however the threads interleave.
+//! A call takes the next index of a shared cursor (one `fetch_add`). While the
+//! tally is zero no slot of the ring holds anything bad, so a good call is then
+//! done: a healthy service pays one contended add and one load a call. Else the
+//! call looks at its slot; a failed or slow one, and a good one that takes such
+//! a call's slot, swap it and move the difference to the tally: the tally is
+//! always the sum of the slots, however the threads interleave.
 
 use std::sync::OnceLock;
 
-use super::{Mark, Tally};
+use super::{Mark, Recorded, Tally};
 use crate::{
-    breaker::word::{GENERATION_BITS, GENERATION_MASK, is_newer},
+    breaker::{
+        line::Lined,
+        word::{GENERATION_BITS, GENERATION_MASK, is_newer},
+    },
     sync::{
         AtomicU32, AtomicU64,
         Ordering::{AcqRel, Acquire, Relaxed},
@@ -28,21 +31,26 @@ const REBASE_AT: u32 = 1 << 31;
 
 #[derive(Debug)]
 pub(in crate::breaker) struct CountWindow {
-    /// `generation << 32 | calls of this generation`.
-    cursor: AtomicU64,
+    /// `generation << 32 | calls of this generation`. On a line of its own:
+    /// every call writes it, and reads what lies below.
+    cursor: Lined<AtomicU64>,
     /// `generation << 42 | void << 28 | slow << 14 | failures`.
     tally: AtomicU64,
     /// Calls of former generations and of the cursor's former rounds.
     retired: AtomicU64,
+    /// Calls that were taken over from the window before: the cursor has
+    /// counted them twice.
+    replayed: AtomicU64,
     rings: [OnceLock<Box<[AtomicU32]>>; RING_SIZES],
 }
 
 impl CountWindow {
     pub(in crate::breaker) fn new() -> Self {
         Self {
-            cursor: AtomicU64::new(0),
+            cursor: Lined(AtomicU64::new(0)),
             tally: AtomicU64::new(0),
             retired: AtomicU64::new(0),
+            replayed: AtomicU64::new(0),
             rings: [const { OnceLock::new() }; RING_SIZES],
         }
     }
@@ -52,24 +60,32 @@ impl CountWindow {
     pub(in crate::breaker) fn begin(&self, generation: u32) {
         // The tally first: whoever finds the new cursor finds the new tally.
         advance(&self.tally, TALLY_SHIFT, generation);
-        if let Some(old) = advance(&self.cursor, 32, generation) {
+        if let Some(old) = advance(&self.cursor.0, 32, generation) {
             // ordering: Relaxed. A statistic.
             self.retired.fetch_add(u64::from(low32(old)), Relaxed);
         }
     }
 
-    /// Adds a call and returns what the window of `size` then holds, or `None`
-    /// if the window has gone on to another generation.
+    /// Adds a call to the window of `size`.
     #[inline]
-    pub(in crate::breaker) fn record(
-        &self,
-        generation: u32,
-        size: u32,
-        mark: Mark,
-    ) -> Option<Tally> {
+    pub(in crate::breaker) fn record(&self, generation: u32, size: u32, mark: Mark) -> Recorded {
         // ordering: AcqRel. Pairs with `begin`: the tally that belongs to this
         // cursor is seen.
-        let taken = self.cursor.fetch_add(1, AcqRel);
+        let taken = self.cursor.0.fetch_add(1, AcqRel);
+        let (owner, index) = (generation_of(taken, 32), low32(taken));
+        if owner == generation && mark.is_good() && index < REBASE_AT {
+            // ordering: Acquire. Pairs with `shift`. Zero: no slot holds
+            // anything bad, so there is nothing to replace.
+            let tally = self.tally.load(Acquire);
+            if tally == u64::from(generation) << TALLY_SHIFT {
+                return Recorded::Healthy;
+            }
+        }
+        self.record_unusual(generation, size, mark, taken)
+    }
+
+    #[cold]
+    fn record_unusual(&self, generation: u32, size: u32, mark: Mark, taken: u64) -> Recorded {
         let (owner, index) = (generation_of(taken, 32), low32(taken));
         if index >= REBASE_AT {
             self.rebase(size);
@@ -77,20 +93,59 @@ impl CountWindow {
         if owner != generation {
             // The index is spent; a void keeps it from counting as a call.
             self.place(owner, index, size, VOID);
-            return None;
+            return Recorded::TooLate;
         }
         let bits = u32::from(mark.failure) * FAILURE + u32::from(mark.slow) * SLOW;
         self.place(owner, index, size, bits);
-        Some(self.tally_at(generation, index.saturating_add(1), size))
+        Recorded::Holds(self.tally(generation, size))
+    }
+
+    /// Puts the calls that a window of `old_size` held into this generation's.
+    pub(in crate::breaker) fn replay(&self, generation: u32, size: u32, marks: &[Mark]) {
+        let newest = marks.len().saturating_sub(size as usize);
+        for mark in &marks[newest..] {
+            // First, so that the sum is too small in between and never too large.
+            self.replayed.fetch_add(1, Relaxed);
+            self.record(generation, size, *mark);
+        }
+    }
+
+    /// The calls that the window of `size` holds, oldest first.
+    pub(in crate::breaker) fn marks(&self, generation: u32, size: u32) -> Vec<Mark> {
+        let cursor = self.cursor.0.load(Acquire);
+        if generation_of(cursor, 32) != generation {
+            return Vec::new();
+        }
+        let (end, ring) = (low32(cursor), self.ring(size));
+        let held = |index: u32| {
+            let slot = &ring[(index % size) as usize];
+            let bits = bits_of(slot.load(Relaxed), generation);
+            (bits & VOID == 0).then_some(Mark {
+                failure: bits & FAILURE != 0,
+                slow: bits & SLOW != 0,
+            })
+        };
+        (end.saturating_sub(size)..end).filter_map(held).collect()
     }
 
     /// What the window of `size` holds now.
     pub(in crate::breaker) fn tally(&self, generation: u32, size: u32) -> Tally {
-        let cursor = self.cursor.load(Acquire);
-        if generation_of(cursor, 32) == generation {
-            self.tally_at(generation, low32(cursor), size)
-        } else {
-            Tally::default()
+        // ordering: Acquire. Pairs with `shift`. The tally first: a thread held
+        // up in between may see too many calls, and too low a rate, but never a
+        // failure without its call. Whoever brought the failures that it
+        // missed looks itself.
+        let tally = self.tally.load(Acquire);
+        let cursor = self.cursor.0.load(Acquire);
+        if generation_of(tally, TALLY_SHIFT) != generation
+            || generation_of(cursor, 32) != generation
+        {
+            return Tally::default();
+        }
+        let field = |shift: u32| low32(tally >> shift & FIELD_MASK);
+        Tally {
+            calls: low32(cursor).min(size).saturating_sub(field(28)),
+            failures: field(0),
+            slow: field(14),
         }
     }
 
@@ -98,10 +153,10 @@ impl CountWindow {
     pub(in crate::breaker) fn calls_ever(&self) -> u64 {
         // Retired first: a call may be missed between the two, never counted twice.
         let retired = self.retired.load(Acquire);
-        retired + u64::from(low32(self.cursor.load(Acquire)))
+        let all = retired + u64::from(low32(self.cursor.0.load(Acquire)));
+        all.saturating_sub(self.replayed.load(Relaxed))
     }
 
-    #[inline]
     fn place(&self, generation: u32, index: u32, size: u32, bits: u32) {
         let slot = &self.ring(size)[(index % size) as usize];
         let tagged = generation << SLOT_SHIFT | bits;
@@ -127,21 +182,6 @@ impl CountWindow {
         let _ = self.tally.fetch_update(AcqRel, Relaxed, update);
     }
 
-    #[inline]
-    fn tally_at(&self, generation: u32, calls: u32, size: u32) -> Tally {
-        // ordering: Acquire. Pairs with `shift`.
-        let tally = self.tally.load(Acquire);
-        if generation_of(tally, TALLY_SHIFT) != generation {
-            return Tally::default();
-        }
-        let field = |shift: u32| low32(tally >> shift & FIELD_MASK);
-        Tally {
-            calls: calls.min(size).saturating_sub(field(28)),
-            failures: field(0),
-            slow: field(14),
-        }
-    }
-
     fn ring(&self, size: u32) -> &[AtomicU32] {
         let slots = size.max(SMALLEST_RING).next_power_of_two();
         let class = (slots / SMALLEST_RING).trailing_zeros() as usize;
@@ -154,7 +194,7 @@ impl CountWindow {
         let surplus = u64::from(REBASE_AT / size * size - size);
         let update = |cursor: u64| (low32(cursor) >= REBASE_AT).then(|| cursor - surplus);
         // ordering: AcqRel, so as not to weaken the cursor's chain.
-        if self.cursor.fetch_update(AcqRel, Relaxed, update).is_ok() {
+        if self.cursor.0.fetch_update(AcqRel, Relaxed, update).is_ok() {
             self.retired.fetch_add(surplus, Relaxed);
         }
     }
@@ -233,7 +273,7 @@ mod tests {
             let window = CountWindow::new();
             let mut model = VecDeque::new();
             for (failure, slow) in marks {
-                let got = window.record(0, size, Mark { failure, slow });
+                let recorded = window.record(0, size, Mark { failure, slow });
                 model.push_back((failure, slow));
                 if model.len() > size as usize {
                     model.pop_front();
@@ -243,7 +283,10 @@ mod tests {
                     failures: u32::try_from(model.iter().filter(|m| m.0).count()).unwrap(),
                     slow: u32::try_from(model.iter().filter(|m| m.1).count()).unwrap(),
                 };
-                prop_assert_eq!(got, Some(expected));
+                match recorded {
+                    Recorded::Healthy => prop_assert_eq!((expected.failures, expected.slow), (0, 0)),
+                    other => prop_assert_eq!(other, Recorded::Holds(expected)),
+                }
                 prop_assert_eq!(window.tally(0, size), expected);
             }
         }
@@ -257,15 +300,42 @@ mod tests {
         }
         window.begin(1);
         assert_eq!(window.tally(1, 10), Tally::default());
-        assert_eq!(window.record(0, 10, BAD), None);
+        assert_eq!(window.record(0, 10, BAD), Recorded::TooLate);
         assert_eq!(window.tally(1, 10), Tally::default());
         let one = Tally {
             calls: 1,
             failures: 1,
             slow: 0,
         };
-        assert_eq!(window.record(1, 10, BAD), Some(one));
+        assert_eq!(window.record(1, 10, BAD), Recorded::Holds(one));
         assert_eq!(window.calls_ever(), 12);
+    }
+
+    #[test]
+    fn a_window_of_another_size_takes_over_the_newest_calls_and_counts_none_twice() {
+        let window = CountWindow::new();
+        for call in 0..15 {
+            window.record(0, 10, if call % 3 == 0 { BAD } else { GOOD });
+        }
+        let marks = window.marks(0, 10);
+        // 5 to 14: bad are 6, 9, 12.
+        assert_eq!(marks.iter().filter(|mark| mark.failure).count(), 3);
+        window.begin(1);
+        window.replay(1, 4, &marks);
+        let newest = Tally {
+            calls: 4,
+            failures: 1,
+            slow: 0,
+        };
+        assert_eq!(window.tally(1, 4), newest);
+        assert_eq!(window.calls_ever(), 15);
+        window.begin(2);
+        window.replay(2, 100, &marks);
+        assert_eq!(
+            (window.tally(2, 100).calls, window.tally(2, 100).failures),
+            (10, 3)
+        );
+        assert_eq!(window.calls_ever(), 15);
     }
 
     #[test]
@@ -303,21 +373,23 @@ mod tests {
     #[test]
     fn the_cursor_is_brought_back_before_it_overflows() {
         let window = CountWindow::new();
-        window.cursor.store(u64::from(REBASE_AT), Relaxed);
+        window.cursor.0.store(u64::from(REBASE_AT), Relaxed);
         let full = Tally {
             calls: 100,
             failures: 1,
             slow: 0,
         };
-        assert_eq!(window.record(0, 100, BAD), Some(full));
-        assert!(low32(window.cursor.load(Relaxed)) < 300);
+        assert_eq!(window.record(0, 100, BAD), Recorded::Holds(full));
+        assert!(low32(window.cursor.0.load(Relaxed)) < 300);
         for _ in 0..99 {
-            assert_eq!(window.record(0, 100, GOOD), Some(full));
+            assert_eq!(window.record(0, 100, GOOD), Recorded::Holds(full));
         }
-        assert_eq!(
-            window.record(0, 100, GOOD).map(|tally| tally.failures),
-            Some(0)
-        );
-        assert_eq!(window.calls_ever(), u64::from(REBASE_AT) + 101);
+        let forgotten = Tally {
+            failures: 0,
+            ..full
+        };
+        assert_eq!(window.record(0, 100, GOOD), Recorded::Holds(forgotten));
+        assert_eq!(window.record(0, 100, GOOD), Recorded::Healthy);
+        assert_eq!(window.calls_ever(), u64::from(REBASE_AT) + 102);
     }
 }

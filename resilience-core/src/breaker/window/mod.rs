@@ -8,7 +8,7 @@ mod count;
 mod time;
 
 pub(super) use count::CountWindow;
-pub(super) use time::TimeWindow;
+pub(super) use time::{Calls, Held, TimeWindow};
 
 use crate::snapshot::WindowSnapshot;
 
@@ -28,3 +28,14 @@ impl Mark {
 
 /// What a window holds after a call.
 pub(super) type Tally = WindowSnapshot;
+
+/// What became of a call that was told to a window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Recorded {
+    /// The window holds it and nothing bad.
+    Healthy,
+    /// The window now holds this.
+    Holds(Tally),
+    /// The window has gone on to a later generation.
+    TooLate,
+}

@@ -1,167 +1,299 @@
 //! The calls of the last so many seconds, in ten buckets.
 //!
-//! Threads write to shards of their own, so the closed path shares nothing but
-//! a word that is only read while all goes well. A bucket carries the
-//! generation and the tenth of the window that it counts; a stale one is
-//! taken over by whoever comes first. Rates are summed over shards and buckets
-//! only while there is something bad in the window.
+//! Calls are counted by each thread in a stripe of its own, what is bad about
+//! them for all: the closed path shares nothing but a word that is only read
+//! while all goes well. A bucket carries the generation and the tenth of the
+//! window that it counts; a stale one is taken over by whoever comes first.
+//! Rates are summed over stripes and buckets only while there is something bad
+//! in the window.
 
-use std::{cell::Cell, sync::OnceLock};
-
-use super::{Mark, Tally};
+use super::{Mark, Recorded, Tally};
 use crate::{
-    breaker::settings::BUCKETS,
+    breaker::{
+        pieces::Pieces,
+        settings::BUCKETS,
+        stripes::{Pen, Stripes},
+        totals::Stripe,
+        word::Word,
+    },
     sync::{
-        AtomicU32, AtomicU64,
-        Ordering::{AcqRel, Relaxed, SeqCst},
+        AtomicU64,
+        Ordering::{Acquire, Relaxed, SeqCst},
+        fence,
     },
 };
 
-const MOST_SHARDS: usize = 8;
+/// Places for buckets: more than there are in a window, so that a mask finds one.
+const PLACES: usize = 16;
+
+/// Words of `tag << 32 | count`, each at its tenth's place.
+type Buckets = [AtomicU64; PLACES];
 
 #[derive(Debug)]
 pub(in crate::breaker) struct TimeWindow {
-    /// Made when first needed: most breakers count calls.
-    shards: OnceLock<Box<[Shard]>>,
     /// Tag of the last bucket that something bad went into; all ones: none.
     alarm: AtomicU64,
+    failures: Buckets,
+    slow: Buckets,
+    /// Calls that were taken over from the window before: the buckets have
+    /// counted them twice.
+    replayed: AtomicU64,
 }
 
-// 128: two cache lines, because the prefetcher fetches them in pairs.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Shard {
-    buckets: [Bucket; BUCKETS as usize],
+/// One stripe's part.
+#[derive(Debug)]
+pub(in crate::breaker) struct Calls {
+    buckets: Buckets,
     /// Calls of buckets that were taken over.
     retired: AtomicU64,
+    /// The clock's reading at the last call, the state word, and the tenth: a
+    /// coarse clock says the same for many calls, and the bucket need not be
+    /// worked out for each. Only in a stripe with one writer, and only while
+    /// there is nothing bad in the window.
+    last_ns: AtomicU64,
+    last_word: AtomicU64,
+    last_epoch: AtomicU64,
 }
 
-/// Each word is `tag << 32 | count`.
-#[derive(Debug, Default)]
-struct Bucket {
-    calls: AtomicU64,
-    failures: AtomicU64,
-    slow: AtomicU64,
+/// An open circuit's word: no call is recorded under it.
+const NO_WORD: u64 = u64::MAX;
+
+/// The calls of one bucket over all stripes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::breaker) struct Held {
+    /// How many buckets ago, the present one being 0.
+    pub(in crate::breaker) age: u32,
+    calls: u32,
+    failures: u32,
+    slow: u32,
 }
 
 const NO_ALARM: u64 = u64::MAX;
 
+impl Default for Calls {
+    fn default() -> Self {
+        Self {
+            buckets: Default::default(),
+            retired: AtomicU64::new(0),
+            last_ns: AtomicU64::new(0),
+            // Zero would be the first word of a breaker at the clock's origin.
+            last_word: AtomicU64::new(NO_WORD),
+            last_epoch: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Calls {
+    /// Adds a good call that finished at `now_ns` if that is as easy as can be:
+    /// at the same reading of the clock and in the same state as the last one
+    /// of this thread, and there was nothing bad in the window then or since.
+    #[inline]
+    pub(in crate::breaker) fn record_good(&self, pen: Pen, word: Word, now_ns: u64) -> bool {
+        let easy = self.last_ns.load(Relaxed) == now_ns && self.last_word.load(Relaxed) == word.0;
+        if easy {
+            let place = place(self.last_epoch.load(Relaxed));
+            pen.add(&self.buckets[place], 1);
+        }
+        easy
+    }
+}
+
 impl TimeWindow {
     pub(in crate::breaker) fn new() -> Self {
         Self {
-            shards: OnceLock::new(),
             alarm: AtomicU64::new(NO_ALARM),
+            failures: Default::default(),
+            slow: Default::default(),
+            replayed: AtomicU64::new(0),
         }
     }
 
-    /// Adds a call that finished at `now_ns`; returns what the window then
-    /// holds if that can matter, `None` if it holds nothing bad.
-    #[inline]
+    /// Adds a call that finished at `now_ns`.
     pub(in crate::breaker) fn record(
         &self,
-        generation: u32,
-        bucket_ms: u64,
+        stripes: &Stripes<Stripe>,
+        word: Word,
+        pieces: Pieces,
         now_ns: u64,
         mark: Mark,
-    ) -> Option<Tally> {
-        let shards = self.shards();
-        let shard = &shards[shard_of_this_thread() & (shards.len() - 1)];
-        let epoch = epoch(now_ns, bucket_ms);
-        let tag = tag(generation, epoch);
-        let bucket = &shard.buckets[index(epoch)];
-        count(&bucket.calls, tag, Some(&shard.retired));
-        if mark.failure {
-            count(&bucket.failures, tag, None);
-        }
-        if mark.slow {
-            count(&bucket.slow, tag, None);
-        }
+    ) -> Recorded {
+        let (generation, epoch) = (word.generation(), epoch(now_ns, pieces));
+        let (tag, place) = (tag(generation, epoch), place(epoch));
+        let (stripe, pen) = stripes.here();
+        let own = &stripe.calls;
+        count(pen, &own.buckets[place], tag, 1, Some(&own.retired));
         if mark.is_good() {
             // ordering: Relaxed. A call that races with the first bad one may
             // miss it; the bad one then does the sum.
             let alarm = self.alarm.load(Relaxed);
             if !belongs(alarm, generation, epoch) {
-                return None;
+                if is_earlier(alarm, tag) {
+                    // Should somebody have raised it anew, it stays.
+                    let _ = self
+                        .alarm
+                        .compare_exchange(alarm, NO_ALARM, Relaxed, Relaxed);
+                }
+                if pen.is_alone() {
+                    own.last_epoch.store(epoch, Relaxed);
+                    own.last_word.store(word.0, Relaxed);
+                    own.last_ns.store(now_ns, Relaxed);
+                }
+                return Recorded::Healthy;
             }
         } else {
-            self.alarm.store(tag, Relaxed);
+            for (bad, buckets) in [(mark.failure, &self.failures), (mark.slow, &self.slow)] {
+                if bad {
+                    count(Pen::shared(), &buckets[place], tag, 1, None);
+                }
+            }
+            self.raise(stripes, tag);
         }
-        // ordering: SeqCst fence. Two calls in two shards each add and then
+        // ordering: SeqCst fence. Two calls in two stripes each add and then
         // sum; without it both could miss the other's add, and nobody trip.
-        std::sync::atomic::fence(SeqCst);
-        Some(self.sum(generation, epoch))
+        fence(SeqCst);
+        Recorded::Holds(self.sum(stripes, generation, epoch))
     }
 
     /// What the window holds at `now_ns`.
-    pub(in crate::breaker) fn tally(&self, generation: u32, bucket_ms: u64, now_ns: u64) -> Tally {
-        self.sum(generation, epoch(now_ns, bucket_ms))
+    pub(in crate::breaker) fn tally(
+        &self,
+        stripes: &Stripes<Stripe>,
+        generation: u32,
+        pieces: Pieces,
+        now_ns: u64,
+    ) -> Tally {
+        self.sum(stripes, generation, epoch(now_ns, pieces))
     }
 
     /// All calls ever recorded.
-    pub(in crate::breaker) fn calls_ever(&self) -> u64 {
-        let of = |shard: &Shard| {
-            let retired = shard.retired.load(Relaxed);
-            let held = |bucket: &Bucket| u64::from(low32(bucket.calls.load(Relaxed)));
-            retired + shard.buckets.iter().map(held).sum::<u64>()
+    pub(in crate::breaker) fn calls_ever(&self, stripes: &Stripes<Stripe>) -> u64 {
+        let of = |stripe: &Stripe| {
+            let retired = stripe.calls.retired.load(Acquire);
+            let held = |word: &AtomicU64| u64::from(low32(word.load(Relaxed)));
+            retired + stripe.calls.buckets.iter().map(held).sum::<u64>()
         };
-        self.shards
-            .get()
-            .map_or(0, |shards| shards.iter().map(of).sum())
+        let all: u64 = stripes.iter().map(of).sum();
+        all.saturating_sub(self.replayed.load(Relaxed))
     }
 
-    fn sum(&self, generation: u32, epoch: u64) -> Tally {
-        let mut tally = Tally::default();
-        let held = |word: &AtomicU64| {
-            let word = word.load(Relaxed);
-            if belongs(word >> 32, generation, epoch) {
-                low32(word)
-            } else {
-                0
+    /// What the window holds at `now_ns`, bucket by bucket.
+    pub(in crate::breaker) fn held(
+        &self,
+        stripes: &Stripes<Stripe>,
+        generation: u32,
+        pieces: Pieces,
+        now_ns: u64,
+    ) -> Vec<Held> {
+        let epoch = epoch(now_ns, pieces);
+        let of = |age: u32| {
+            let then = epoch - u64::from(age);
+            let (tag, place) = (tag(generation, then), place(then));
+            let held = |word: &AtomicU64| {
+                let word = word.load(Relaxed);
+                if word >> 32 == tag { low32(word) } else { 0 }
+            };
+            let calls = stripes
+                .iter()
+                .map(|stripe| held(&stripe.calls.buckets[place]));
+            Held {
+                age,
+                calls: calls.fold(0, u32::saturating_add),
+                failures: held(&self.failures[place]),
+                slow: held(&self.slow[place]),
             }
         };
-        for bucket in self
-            .shards
-            .get()
-            .into_iter()
-            .flatten()
-            .flat_map(|s| &s.buckets)
-        {
-            tally.calls = tally.calls.saturating_add(held(&bucket.calls));
-            tally.failures = tally.failures.saturating_add(held(&bucket.failures));
-            tally.slow = tally.slow.saturating_add(held(&bucket.slow));
-        }
-        tally
+        (0..BUCKETS).map(of).filter(|held| held.calls > 0).collect()
     }
 
-    #[inline]
-    fn shards(&self) -> &[Shard] {
-        self.shards.get_or_init(|| {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            let shards = cores.next_power_of_two().min(MOST_SHARDS);
-            (0..shards).map(|_| Shard::default()).collect()
-        })
+    /// Puts what a bucket of the window before held into this generation's, as
+    /// calls of `ago_ns` before now, unless they are too old for it.
+    pub(in crate::breaker) fn replay(
+        &self,
+        stripes: &Stripes<Stripe>,
+        generation: u32,
+        pieces: Pieces,
+        now_ns: u64,
+        ago_ns: u64,
+        held: Held,
+    ) {
+        let epoch = epoch(now_ns.saturating_sub(ago_ns), pieces);
+        if self::epoch(now_ns, pieces) - epoch >= u64::from(BUCKETS) {
+            return;
+        }
+        // First, so that the sum is too small in between and never too large.
+        self.replayed.fetch_add(u64::from(held.calls), Relaxed);
+        let (tag, place) = (tag(generation, epoch), place(epoch));
+        let (stripe, pen) = stripes.here();
+        let own = &stripe.calls;
+        count(
+            pen,
+            &own.buckets[place],
+            tag,
+            held.calls,
+            Some(&own.retired),
+        );
+        for (addend, buckets) in [(held.failures, &self.failures), (held.slow, &self.slow)] {
+            if addend > 0 {
+                count(Pen::shared(), &buckets[place], tag, addend, None);
+                self.raise(stripes, tag);
+            }
+        }
+    }
+
+    /// Lets every thread know that there is something bad in the window. One
+    /// that is just noting a good call may miss it until the clock moves on.
+    fn raise(&self, stripes: &Stripes<Stripe>, tag: u64) {
+        self.alarm.store(tag, Relaxed);
+        for stripe in stripes.iter() {
+            stripe.calls.last_word.store(NO_WORD, Relaxed);
+        }
+    }
+
+    fn sum(&self, stripes: &Stripes<Stripe>, generation: u32, epoch: u64) -> Tally {
+        let held = |buckets: &Buckets| {
+            let held = |word: &AtomicU64| {
+                // ordering: Acquire. Pairs with `Pen::add`: who finds a failure
+                // below finds its call.
+                let word = word.load(Acquire);
+                if belongs(word >> 32, generation, epoch) {
+                    low32(word)
+                } else {
+                    0
+                }
+            };
+            buckets.iter().map(held).fold(0, u32::saturating_add)
+        };
+        // The calls last: a thread held up in between may see too many of them,
+        // and too low a rate, but never a failure without its call. Whoever
+        // brought the failures that it missed sums them up itself.
+        let (failures, slow) = (held(&self.failures), held(&self.slow));
+        let calls = stripes.iter().map(|stripe| held(&stripe.calls.buckets));
+        Tally {
+            calls: calls.fold(0, u32::saturating_add),
+            failures,
+            slow,
+        }
     }
 }
 
-/// Adds one to a bucket's word, taking it over if it counts another tenth.
-#[inline]
-fn count(word: &AtomicU64, tag: u64, retired: Option<&AtomicU64>) {
+/// Adds to a bucket's word, taking it over if it counts another tenth.
+fn count(pen: Pen, word: &AtomicU64, tag: u64, addend: u32, retired: Option<&AtomicU64>) {
     // ordering: Relaxed. Counts publish nothing; `record` has a fence.
     let mut seen = word.load(Relaxed);
     // A call that was held up for a whole window counts where it arrives
     // rather than wiping what is newer.
     while seen >> 32 != tag && !is_later(seen >> 32, tag) {
-        match word.compare_exchange(seen, tag << 32 | 1, AcqRel, Relaxed) {
-            Ok(_) => {
+        match pen.replace(word, seen, tag << 32 | u64::from(addend)) {
+            Ok(()) => {
                 if let Some(retired) = retired {
-                    retired.fetch_add(u64::from(low32(seen)), Relaxed);
+                    pen.add(retired, u64::from(low32(seen)));
                 }
                 return;
             }
             Err(actual) => seen = actual,
         }
     }
-    word.fetch_add(1, Relaxed);
+    pen.add(word, u64::from(addend));
 }
 
 const EPOCH_BITS: u32 = 24;
@@ -169,17 +301,20 @@ const EPOCH_MASK: u64 = (1 << EPOCH_BITS) - 1;
 
 /// Which tenth of a window it is, counted from the clock's origin. It starts
 /// at one window, so that the zeroes of a new bucket belong to the past.
-fn epoch(now_ns: u64, bucket_ms: u64) -> u64 {
-    now_ns / (bucket_ms * 1_000_000) + u64::from(BUCKETS)
+#[inline]
+fn epoch(now_ns: u64, pieces: Pieces) -> u64 {
+    pieces.number(now_ns) + u64::from(BUCKETS)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "less than ten")]
-fn index(epoch: u64) -> usize {
-    (epoch % u64::from(BUCKETS)) as usize
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "less than the places")]
+const fn place(epoch: u64) -> usize {
+    epoch as usize & (PLACES - 1)
 }
 
 /// 8 bits of generation over 24 of epoch. They come round after 256
 /// generations within one tenth, or after 19 days without a single call.
+#[inline]
 fn tag(generation: u32, epoch: u64) -> u64 {
     u64::from(generation & 0xFF) << EPOCH_BITS | epoch & EPOCH_MASK
 }
@@ -197,26 +332,21 @@ fn is_later(a: u64, b: u64) -> bool {
     a >> EPOCH_BITS == b >> EPOCH_BITS && ahead != 0 && ahead < EPOCH_MASK / 2
 }
 
+/// Whether alarm `a` is of an earlier generation than tag `b`, or of the same
+/// and an earlier tenth.
+fn is_earlier(a: u64, b: u64) -> bool {
+    let generations = (b >> EPOCH_BITS).wrapping_sub(a >> EPOCH_BITS) & 0xFF;
+    a != NO_ALARM
+        && if generations == 0 {
+            is_later(b, a)
+        } else {
+            generations < 0x80
+        }
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
 const fn low32(word: u64) -> u32 {
     word as u32
-}
-
-/// Threads are dealt to shards in the order in which they first call.
-#[inline]
-fn shard_of_this_thread() -> usize {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    thread_local! {
-        static SHARD: Cell<Option<u32>> = const { Cell::new(None) };
-    }
-    SHARD.with(|shard| {
-        let number = shard.get().unwrap_or_else(|| {
-            let number = NEXT.fetch_add(1, Relaxed);
-            shard.set(Some(number));
-            number
-        });
-        number as usize
-    })
 }
 
 #[cfg(test)]
@@ -234,18 +364,67 @@ mod tests {
     };
     const SECOND: u64 = 1_000_000_000;
 
+    /// A window with its stripes.
+    struct TestWindow {
+        window: TimeWindow,
+        stripes: Stripes<Stripe>,
+    }
+
+    impl TestWindow {
+        fn new() -> Self {
+            Self {
+                window: TimeWindow::new(),
+                stripes: Stripes::new(),
+            }
+        }
+
+        fn record(&self, generation: u32, pieces: Pieces, now_ns: u64, mark: Mark) -> Recorded {
+            let word = (0..generation).fold(Word::first(None), |word, _| word.closed());
+            if mark.is_good()
+                && let Some((own, pen)) = self.stripes.own()
+                && own.calls.record_good(pen, word, now_ns)
+            {
+                return Recorded::Healthy;
+            }
+            self.window
+                .record(&self.stripes, word, pieces, now_ns, mark)
+        }
+
+        fn tally(&self, generation: u32, pieces: Pieces, now_ns: u64) -> Tally {
+            self.window.tally(&self.stripes, generation, pieces, now_ns)
+        }
+
+        fn calls_ever(&self) -> u64 {
+            self.window.calls_ever(&self.stripes)
+        }
+
+        fn held(&self, generation: u32, pieces: Pieces, now_ns: u64) -> Vec<Held> {
+            self.window.held(&self.stripes, generation, pieces, now_ns)
+        }
+
+        fn replay(&self, generation: u32, pieces: Pieces, now_ns: u64, held: Held) {
+            let ago_ns = u64::from(held.age) * SECOND;
+            self.window
+                .replay(&self.stripes, generation, pieces, now_ns, ago_ns, held);
+        }
+    }
+
+    fn seconds() -> Pieces {
+        Pieces::of(std::time::Duration::from_secs(1))
+    }
+
     #[test]
     fn a_good_call_in_a_good_window_sums_nothing() {
-        let window = TimeWindow::new();
-        assert_eq!(window.record(0, 1_000, 0, GOOD), None);
-        assert_eq!(window.tally(0, 1_000, 0).calls, 1);
+        let window = TestWindow::new();
+        assert_eq!(window.record(0, seconds(), 0, GOOD), Recorded::Healthy);
+        assert_eq!(window.tally(0, seconds(), 0).calls, 1);
     }
 
     #[test]
     fn calls_leave_with_their_bucket() {
-        let window = TimeWindow::new();
-        window.record(0, 1_000, 0, BAD);
-        let held = |at: u64| window.tally(0, 1_000, at * SECOND).failures;
+        let window = TestWindow::new();
+        window.record(0, seconds(), 0, BAD);
+        let held = |at: u64| window.tally(0, seconds(), at * SECOND).failures;
         assert_eq!(held(9), 1);
         assert_eq!(held(10), 0);
         assert_eq!(window.calls_ever(), 1);
@@ -253,12 +432,36 @@ mod tests {
 
     #[test]
     fn a_new_generation_starts_empty() {
-        let window = TimeWindow::new();
-        window.record(0, 1_000, SECOND, BAD);
-        assert_eq!(window.tally(1, 1_000, SECOND), Tally::default());
-        assert_eq!(window.record(1, 1_000, SECOND, GOOD), None);
-        assert_eq!(window.tally(1, 1_000, SECOND).calls, 1);
+        let window = TestWindow::new();
+        window.record(0, seconds(), SECOND, BAD);
+        assert_eq!(window.tally(1, seconds(), SECOND), Tally::default());
+        assert_eq!(window.record(1, seconds(), SECOND, GOOD), Recorded::Healthy);
+        assert_eq!(window.tally(1, seconds(), SECOND).calls, 1);
         assert_eq!(window.calls_ever(), 2);
+    }
+
+    #[test]
+    fn a_window_of_another_length_takes_over_what_is_young_enough_and_counts_none_twice() {
+        let window = TestWindow::new();
+        for at in 0..10 {
+            window.record(0, seconds(), at * SECOND, if at < 5 { BAD } else { GOOD });
+        }
+        let now = 9 * SECOND;
+        // Five seconds in ten halves: those of second 5 and later are young enough.
+        let halves = Pieces::of(std::time::Duration::from_millis(500));
+        let held = window.held(0, seconds(), now);
+        for &held in &held {
+            window.replay(1, halves, now, held);
+        }
+        let kept = window.tally(1, halves, now);
+        assert_eq!((kept.calls, kept.failures), (5, 0));
+        let twenty = Pieces::of(std::time::Duration::from_secs(2));
+        for &held in &held {
+            window.replay(2, twenty, now, held);
+        }
+        let kept = window.tally(2, twenty, now);
+        assert_eq!((kept.calls, kept.failures), (10, 5));
+        assert_eq!(window.calls_ever(), 10);
     }
 
     proptest! {
@@ -266,14 +469,14 @@ mod tests {
         fn the_window_is_the_calls_of_its_last_ten_buckets(
             steps in prop::collection::vec((0u64..4_000, any::<bool>()), 1..200),
         ) {
-            let window = TimeWindow::new();
+            let window = TestWindow::new();
             let (mut now_ms, mut model) = (0, Vec::new());
             for (step, failure) in steps {
                 now_ms += step;
                 model.push((now_ms / 1_000, failure));
-                window.record(0, 1_000, now_ms * 1_000_000, Mark { failure, slow: false });
+                window.record(0, seconds(), now_ms * 1_000_000, Mark { failure, slow: false });
                 let inside = || model.iter().filter(|call| call.0 + u64::from(BUCKETS) > now_ms / 1_000);
-                let tally = window.tally(0, 1_000, now_ms * 1_000_000);
+                let tally = window.tally(0, seconds(), now_ms * 1_000_000);
                 prop_assert_eq!(tally.calls as usize, inside().count());
                 prop_assert_eq!(tally.failures as usize, inside().filter(|call| call.1).count());
             }
@@ -282,17 +485,17 @@ mod tests {
 
     #[test]
     fn threads_lose_no_call() {
-        let window = TimeWindow::new();
+        let window = TestWindow::new();
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for call in 0..10_000u64 {
-                        window.record(0, 1_000, call / 5_000 * SECOND, BAD);
+                        window.record(0, seconds(), call / 5_000 * SECOND, BAD);
                     }
                 });
             }
         });
         assert_eq!(window.calls_ever(), 40_000);
-        assert_eq!(window.tally(0, 1_000, SECOND).failures, 40_000);
+        assert_eq!(window.tally(0, seconds(), SECOND).failures, 40_000);
     }
 }

@@ -65,9 +65,9 @@ fn check(text: &str, env: Vec<(String, String)>) {
     match Config::parse("config.yaml", text, env) {
         Ok(config) => {
             // What it accepts, it can show, and every breaker is valid.
-            assert!(config.effective().len() >= 24);
+            assert!(config.effective().len() >= 30);
             for name in config.services() {
-                assert_eq!(config.breaker_settings(name).values.len(), 9);
+                assert_eq!(config.breaker_settings(name).values.len(), 15);
             }
         }
         Err(errors) => {

@@ -85,6 +85,13 @@ fn every_setting_of_a_breaker_is_checked_with_the_breakers_own_words() {
             "above 0, up to 100 (percent)",
         ),
         ("wait_in_open", "25h", "1ms to 24h"),
+        ("wait_multiplier", "0.5", "1 to 10"),
+        ("wait_multiplier", "2%", "1 to 10"),
+        ("wait_max", "0s", "1ms to 24h"),
+        ("wait_jitter", "51", "0 to 50 (percent)"),
+        ("automatic_half_open", "maybe", "true or false"),
+        ("half_open_max_wait", "25h", "1ms to 24h, or off"),
+        ("ramp_up", "0s", "1ms to 24h, or off"),
         ("half_open_permits", "129", "1 to 128"),
         ("probe_lease", "0s", "1ms to 1h"),
     ] {

@@ -188,7 +188,13 @@ services:
             ("slow_call_duration", "off", "config.yaml:9"),
             ("slow_call_rate_threshold", "100", "default"),
             ("wait_in_open", "90s", "config.yaml:3"),
+            ("wait_multiplier", "1", "default"),
+            ("wait_max", "600s", "default"),
+            ("wait_jitter", "0", "default"),
+            ("automatic_half_open", "false", "default"),
             ("half_open_permits", "10", "default"),
+            ("half_open_max_wait", "off", "default"),
+            ("ramp_up", "off", "default"),
             ("probe_lease", "30s", "default"),
         ]
     );
@@ -200,10 +206,10 @@ services:
 fn the_effective_configuration_has_every_value_with_its_origin() {
     let config = parsed(CONTRACT);
     let values = config.effective();
-    assert_eq!(values.len(), 9 + 5 + 6 + 2 + 2 + 2);
+    assert_eq!(values.len(), 15 + 5 + 6 + 2 + 2 + 2);
     assert_eq!(values[0].key, "resilience.circuit_breaker.enabled");
     assert_eq!(values[0].origin, "config.yaml:3");
-    assert_eq!(values[8].origin, "default"); // probe_lease is not in the example
+    assert_eq!(values[14].origin, "default"); // probe_lease is not in the example
     let last = values.last().unwrap();
     assert_eq!(last.key, "services.payment_api.fallback.ttl");
     assert_eq!(last.value, "60s");

@@ -1,0 +1,61 @@
+//! The breaker as a whole.
+
+mod by_hand;
+#[cfg(feature = "tower")]
+mod layer;
+mod life;
+mod machine;
+mod overrides;
+mod settings;
+mod slow;
+
+use super::*;
+use crate::{
+    clock::ManualClock,
+    snapshot::{BreakerEvent, Cause, WindowSnapshot},
+};
+
+const MS: Duration = Duration::from_millis(1);
+/// The wait of [`small`] is over: strictly after five seconds.
+const WAIT: Duration = Duration::from_millis(5_001);
+const BAD: ErrorClass = ErrorClass::TIMEOUT;
+
+fn breaker(options: BreakerOptions) -> (CircuitBreaker, ManualClock) {
+    let (clock, hand) = Clock::manual();
+    let config = BreakerConfig::try_from(options).unwrap();
+    (
+        CircuitBreaker::with_clock("payment_api", config, clock),
+        hand,
+    )
+}
+
+/// Trips at the second of two failures, waits 5 s, lets two probes through.
+fn small() -> BreakerOptions {
+    BreakerOptions {
+        window: Window::Calls(4),
+        minimum_calls: 2,
+        wait_in_open: Duration::from_secs(5),
+        half_open_permits: 2,
+        probe_lease: Duration::from_secs(1),
+        ..BreakerOptions::default()
+    }
+}
+
+fn tripped() -> (CircuitBreaker, ManualClock) {
+    let (breaker, hand) = breaker(small());
+    fail(&breaker, 2);
+    assert_eq!(breaker.state(), State::Open);
+    (breaker, hand)
+}
+
+fn fail(breaker: &CircuitBreaker, times: u32) {
+    for _ in 0..times {
+        breaker.try_acquire().unwrap().failure(BAD);
+    }
+}
+
+fn succeed(breaker: &CircuitBreaker, times: u32) {
+    for _ in 0..times {
+        breaker.try_acquire().unwrap().success();
+    }
+}
