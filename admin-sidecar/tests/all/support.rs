@@ -37,7 +37,7 @@ pub(crate) const BOUND: Duration = Duration::from_millis(500);
 pub(crate) fn snapshot(pid: u32) -> Snapshot {
     let now = jiff::Timestamp::now();
     serde_json::from_value(json!({
-        "format": 1, "service": "api", "replica": format!("host.{pid}"), "pid": pid,
+        "format": resilience_core::snapshot::FORMAT, "service": "api", "replica": format!("host.{pid}"), "pid": pid,
         "version": "1.2.3", "started_at": now, "taken_at": now, "heartbeat_age_ms": 20,
         "breakers": [{
             "name": "payment_api", "state": "OPEN", "enabled": true, "generation": 7,

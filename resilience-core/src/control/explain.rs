@@ -146,7 +146,10 @@ fn why(event: &BreakerEvent) -> String {
             plural(window.calls, "probe")
         ),
         Cause::RampFinished => "the growing share of calls has reached all of them".to_owned(),
-        Cause::Restored => "it was so when the process was last seen".to_owned(),
+        Cause::Restored if event.mode.is_none() => {
+            "it was open when the process was last seen".to_owned()
+        }
+        Cause::Restored => "it was set so when the process was last seen".to_owned(),
         Cause::Config => "the configuration was changed".to_owned(),
         Cause::Reset => "it was reset".to_owned(),
         Cause::ForcedOpen => "it was forced open".to_owned(),
