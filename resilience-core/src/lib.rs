@@ -2,6 +2,8 @@
 //! live configuration and a control thread that answers when the service does not.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "black-box")]
+pub mod blackbox;
 pub mod breaker;
 pub mod clock;
 #[cfg(feature = "config")]
@@ -16,6 +18,8 @@ pub mod http;
 pub mod log;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+#[cfg(any(feature = "black-box", feature = "config"))]
+mod one_line;
 #[cfg(feature = "postgres")]
 pub mod pool;
 #[cfg(feature = "http")]
