@@ -10,6 +10,8 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "service")]
 pub mod control;
+#[cfg(feature = "retry")]
+pub mod guides;
 #[cfg(feature = "http")]
 pub mod health;
 #[cfg(feature = "http")]
@@ -24,6 +26,8 @@ mod one_line;
 pub mod pool;
 #[cfg(feature = "http")]
 pub mod problem;
+#[cfg(feature = "retry")]
+pub mod retry;
 #[cfg(feature = "service")]
 mod service;
 pub mod snapshot;
@@ -49,5 +53,7 @@ pub use health::Health;
 pub use http::{CorrelationId, CorrelationIdLayer, HttpMetrics, HttpMetricsLayer};
 #[cfg(feature = "http")]
 pub use problem::Problem;
+#[cfg(feature = "retry")]
+pub use retry::{RetryConfig, RetryConfigError, RetryOptions, RetryPolicy};
 #[cfg(feature = "service")]
 pub use service::{Resilience, ResilienceBuilder, StartError};

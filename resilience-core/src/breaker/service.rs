@@ -1,6 +1,6 @@
 //! The tower service.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tower_service::Service;
 
@@ -57,15 +57,14 @@ where
         if self.inner_ready {
             return Poll::Ready(Ok(()));
         }
-        match self.inner.poll_ready(cx) {
-            Poll::Ready(Ok(())) => {
-                self.inner_ready = true;
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(CallError::Inner(error))),
-            Poll::Pending if self.breaker.cell.refusal().is_some() => Poll::Ready(Ok(())),
-            Poll::Pending => Poll::Pending,
+        // The inner service is not asked while open: it might keep something
+        // ready for a call that is not made, such as a slot of a bulkhead.
+        if self.breaker.cell.refusal().is_some() {
+            return Poll::Ready(Ok(()));
         }
+        ready!(self.inner.poll_ready(cx)).map_err(CallError::Inner)?;
+        self.inner_ready = true;
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
