@@ -52,9 +52,9 @@ short() {
     return "$status"
 }
 
-case $purpose in
-short) build && short ;;
-long)
+case $purpose:${2:-} in
+short:) build && short ;;
+long: | long:black_box | long:config)
     build
     [[ -z ${2:-} ]] || targets=("$2")
     for target in "${targets[@]}"; do
