@@ -1,7 +1,7 @@
 # `make` lists the targets. Everything they need and do not find, they install:
 # see scripts/install.sh.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check health bench audit
+.PHONY: help demo test check fuzz health bench audit
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -19,6 +19,10 @@ test: ## Everything that CI runs
 	@scripts/gates.sh
 
 check: test
+
+fuzz: ## Make up input for what is read from files (ARGS="config 600": that target, so many seconds)
+	@scripts/install.sh test
+	@scripts/fuzz.sh long $(ARGS)
 
 health: ## The health of everything that runs
 	@scripts/health.sh

@@ -80,6 +80,11 @@ if have jq; then
 else
     skip "features one by one" "jq is missing"
 fi
+if have cargo-fuzz && have g++; then
+    gate "fuzzing, a short run" scripts/fuzz.sh short
+else
+    skip "fuzzing, a short run" "cargo-fuzz or g++ is missing"
+fi
 # Whether they run, not how fast: the dev profile spares a second build of
 # everything. `make bench` measures.
 gate "benches, one round each" cargo bench --quiet -p resilience-benches --profile dev -- --test

@@ -13,6 +13,7 @@ set -eu
 POSTGRES_OLDEST=15
 NEXTEST=0.9.143
 DENY=0.20.2
+FUZZ=0.13.2
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 tools=$root/target/tools
@@ -159,5 +160,7 @@ postgres
 if [ "$purpose" = test ]; then
     cargo_tool cargo-nextest "$NEXTEST"
     cargo_tool cargo-deny "$DENY"
+    cargo_tool cargo-fuzz "$FUZZ"
+    package g++ g++ # libFuzzer is C++
 fi
 exit "$failed"

@@ -20,7 +20,7 @@ enum Source {
     #[default]
     Coarse,
     Precise,
-    #[cfg(feature = "http")]
+    #[cfg(any(feature = "http", feature = "retry"))]
     Tokio(tokio::time::Instant),
     Manual(Arc<AtomicU64>),
 }
@@ -40,7 +40,7 @@ impl Clock {
     }
 
     /// tokio's clock, which `tokio::time::pause` and `advance` move.
-    #[cfg(feature = "http")]
+    #[cfg(any(feature = "http", feature = "retry"))]
     #[must_use]
     pub fn tokio() -> Self {
         Self(Source::Tokio(tokio::time::Instant::now()))
@@ -70,7 +70,7 @@ impl Clock {
         match &self.0 {
             Source::Coarse => coarse_ns(),
             Source::Precise => precise_ns(),
-            #[cfg(feature = "http")]
+            #[cfg(any(feature = "http", feature = "retry"))]
             Source::Tokio(origin) => saturating_ns(origin.elapsed()),
             // ordering: Relaxed. The count publishes nothing but itself.
             Source::Manual(now) => now.load(Relaxed),

@@ -2,12 +2,16 @@
 //! live configuration and a control thread that answers when the service does not.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "black-box")]
+pub mod blackbox;
 pub mod breaker;
 pub mod clock;
 #[cfg(feature = "config")]
 pub mod config;
 #[cfg(feature = "service")]
 pub mod control;
+#[cfg(feature = "retry")]
+pub mod guides;
 #[cfg(feature = "http")]
 pub mod health;
 #[cfg(feature = "http")]
@@ -16,10 +20,14 @@ pub mod http;
 pub mod log;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+#[cfg(any(feature = "black-box", feature = "config"))]
+mod one_line;
 #[cfg(feature = "postgres")]
 pub mod pool;
 #[cfg(feature = "http")]
 pub mod problem;
+#[cfg(feature = "retry")]
+pub mod retry;
 #[cfg(feature = "service")]
 mod service;
 pub mod snapshot;
@@ -45,5 +53,7 @@ pub use health::Health;
 pub use http::{CorrelationId, CorrelationIdLayer, HttpMetrics, HttpMetricsLayer};
 #[cfg(feature = "http")]
 pub use problem::Problem;
+#[cfg(feature = "retry")]
+pub use retry::{RetryConfig, RetryConfigError, RetryOptions, RetryPolicy};
 #[cfg(feature = "service")]
 pub use service::{Resilience, ResilienceBuilder, StartError};

@@ -323,9 +323,10 @@ fn histogram<'a>(
         MetricType::HISTOGRAM,
         series,
         |metric, durations| {
-            let mut seen = 0;
+            // Saturating: a snapshot from a file may say anything.
+            let mut seen = 0_u64;
             let bucket = |(count, bound): (&u64, f64)| {
-                seen += count;
+                seen = seen.saturating_add(*count);
                 let mut bucket = Bucket::default();
                 bucket.set_cumulative_count(seen);
                 bucket.set_upper_bound(bound);
@@ -339,7 +340,8 @@ fn histogram<'a>(
                 .collect();
             let mut histogram = Histogram::default();
             histogram.set_bucket(buckets);
-            histogram.set_sample_count(durations.counts.iter().sum());
+            let all = durations.counts.iter().copied();
+            histogram.set_sample_count(all.fold(0, u64::saturating_add));
             histogram.set_sample_sum(durations.sum_seconds);
             metric.set_histogram(histogram);
         },
@@ -444,5 +446,13 @@ mod tests {
             names.contains(&"circuit_breaker_state".to_owned()),
             "{names:?}"
         );
+    }
+
+    #[test]
+    fn counts_that_no_process_reaches_are_shown_at_their_limit() {
+        let mut snapshot = snapshot();
+        snapshot.breakers[0].durations.counts = vec![u64::MAX; 12];
+        let line = "circuit_breaker_call_duration_seconds_count{service=\"payment_api\"} 18446744073709552000";
+        assert!(render(&snapshot).lines().any(|l| l == line));
     }
 }

@@ -1,10 +1,15 @@
 //! The tower service.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tower_service::Service;
 
-use super::{CircuitBreaker, classify::Classify, error::CallError, future::ResponseFuture};
+use super::{
+    CircuitBreaker,
+    classify::Classify,
+    error::{CallError, Rejected},
+    future::ResponseFuture,
+};
 
 /// Service made by [`CircuitBreakerLayer`](super::CircuitBreakerLayer).
 ///
@@ -16,8 +21,17 @@ pub struct CircuitBreakerService<S, C> {
     inner: S,
     breaker: CircuitBreaker,
     classify: C,
+    ready: Ready,
+}
+
+/// What the last `poll_ready` has promised.
+#[derive(Clone, Copy, Debug)]
+enum Ready {
+    No,
     /// The inner service said that it is ready, and has not been called since.
-    inner_ready: bool,
+    Inner,
+    /// The circuit was open; the inner service may not be called.
+    ToRefuse(Rejected),
 }
 
 impl<S, C> CircuitBreakerService<S, C> {
@@ -26,7 +40,7 @@ impl<S, C> CircuitBreakerService<S, C> {
             inner,
             breaker,
             classify,
-            inner_ready: false,
+            ready: Ready::No,
         }
     }
 }
@@ -54,31 +68,42 @@ where
     /// Ready when the inner service is, or at once if the circuit refuses
     /// anyway: an open breaker does not wait for a service that hangs.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        if self.inner_ready {
+        if matches!(self.ready, Ready::Inner) {
             return Poll::Ready(Ok(()));
         }
-        match self.inner.poll_ready(cx) {
-            Poll::Ready(Ok(())) => {
-                self.inner_ready = true;
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(CallError::Inner(error))),
-            Poll::Pending if self.breaker.cell.refusal().is_some() => Poll::Ready(Ok(())),
-            Poll::Pending => Poll::Pending,
+        // The inner service is not asked while open: it might keep something
+        // ready for a call that is not made, such as a slot of a bulkhead.
+        if let Some(rejected) = self.breaker.cell.refusal() {
+            self.ready = Ready::ToRefuse(rejected);
+            return Poll::Ready(Ok(()));
         }
+        self.ready = Ready::No;
+        ready!(self.inner.poll_ready(cx)).map_err(CallError::Inner)?;
+        self.ready = Ready::Inner;
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
         // Asked here and not in `poll_ready`: a service that is ready but
         // never called would sit on a probe's slot.
-        if !self.inner_ready {
-            // Polled while open. Should the wait have ended since, refusing
-            // is right all the same: the inner service may not be called.
-            return ResponseFuture::refused(self.breaker.cell.refuse());
+        match self.ready {
+            Ready::Inner => {}
+            // Should the wait have ended since, refusing is right all the same:
+            // the inner service may not be called.
+            Ready::ToRefuse(rejected) => {
+                self.ready = Ready::No;
+                self.breaker.cell.refuse();
+                return ResponseFuture::refused(rejected);
+            }
+            // Called without having been asked: tower allows a panic, too.
+            Ready::No => {
+                self.breaker.cell.refuse();
+                return ResponseFuture::refused(Rejected::new(0));
+            }
         }
         match self.breaker.try_acquire() {
             Ok(permit) => {
-                self.inner_ready = false;
+                self.ready = Ready::No;
                 ResponseFuture::called(self.inner.call(request), permit, self.classify.clone())
             }
             Err(rejected) => ResponseFuture::refused(rejected),

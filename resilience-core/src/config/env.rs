@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    error::{Problems, quoted},
+    error::{Problems, quoted, quoted_name},
     tree::{Entry, Node, Origin, Value},
 };
 
@@ -61,8 +61,9 @@ fn set(
         if let (Origin::Env(other), Value::Scalar(_) | Value::Map(_)) = (&node.origin, &node.value)
         {
             return Err(format!(
-                "`{}` is already set by {other}; keep one",
-                quoted(full)
+                "`{}` is already set by {}; keep one",
+                quoted(full),
+                quoted_name(other)
             ));
         }
         *node = Node {

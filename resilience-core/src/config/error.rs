@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::tree::Origin;
+use crate::one_line::one_line;
 
 /// How many problems are kept and shown; the rest are only counted. Twenty
 /// fill a terminal, and a file with more has one cause.
@@ -10,6 +11,10 @@ pub(super) const SHOWN: usize = 20;
 
 /// How much of a value is shown.
 const GIVEN_CHARS: usize = 60;
+
+/// How much of a variable's name is shown: the longest key there is, with the
+/// longest name of a service in it, fits.
+const NAME_CHARS: usize = 160;
 
 /// Everything that is wrong with a configuration.
 ///
@@ -141,7 +146,7 @@ impl Problems {
                 Order::File(*line, *column),
                 format!("{}:{line}:{column}", self.file),
             ),
-            Origin::Env(name) => (Order::Env(name.to_string()), name.to_string()),
+            Origin::Env(name) => (Order::Env(name.to_string()), quoted_name(name)),
         };
         let problem = Problem {
             at,
@@ -174,15 +179,10 @@ impl Problems {
 
 /// A value fit for one line of a terminal: shortened, control characters escaped.
 pub(super) fn quoted(text: &str) -> String {
-    let shown: String = text.chars().take(GIVEN_CHARS).collect();
-    let dots = if shown.len() < text.len() { "…" } else { "" };
-    let mut escaped = String::with_capacity(shown.len());
-    for c in shown.chars() {
-        if c.is_control() {
-            escaped.extend(c.escape_default());
-        } else {
-            escaped.push(c);
-        }
-    }
-    format!("{escaped}{dots}")
+    one_line(text, GIVEN_CHARS)
+}
+
+/// The same of a variable's name, which may hold anything but `=`.
+pub(super) fn quoted_name(name: &str) -> String {
+    one_line(name, NAME_CHARS)
 }

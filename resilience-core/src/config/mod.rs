@@ -148,13 +148,14 @@ impl Config {
     }
 
     /// As [`load`](Self::load) from `text`, which is called `name` in errors.
+    /// It may be any bytes; those that are not UTF-8 are an error like others.
     ///
     /// # Errors
     ///
     /// As [`load`](Self::load).
     pub fn parse(
         name: &str,
-        text: &str,
+        text: impl AsRef<[u8]>,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigErrors> {
         ConfigSource::new(DEFAULT_PREFIX, env).parse(name, text)

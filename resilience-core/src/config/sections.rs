@@ -222,7 +222,15 @@ pub(super) fn fallback(
     let FallbackValues {
         ttl, stale_limit, ..
     } = &values;
-    if ttl.value > stale_limit.value {
+    // One that is wrong has been reported, and nobody wished for what stands in
+    // for it.
+    let misread = |key, value: &Sourced<Duration>| {
+        section
+            .node(key)
+            .is_some_and(|node| node.origin != value.origin)
+    };
+    let wished = !misread("ttl", ttl) && !misread("stale_limit", stale_limit);
+    if wished && ttl.value > stale_limit.value {
         // Said where it can be mended: at the key that this section gives. If
         // it gives neither, the two were reported where they are written.
         let label = |origin: &Origin| origin.label(reader.file_name());

@@ -76,8 +76,8 @@ impl ConfigSource {
     /// # Errors
     ///
     /// Everything that is wrong with text and variables.
-    pub fn parse(&self, name: &str, text: &str) -> Result<Config, ConfigErrors> {
-        self.build(name, text.as_bytes())
+    pub fn parse(&self, name: &str, text: impl AsRef<[u8]>) -> Result<Config, ConfigErrors> {
+        self.build(name, text.as_ref())
     }
 
     /// What the file holds now. Blocks as long as the file system does.

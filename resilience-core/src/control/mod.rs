@@ -4,7 +4,6 @@
 //! socket, so it answers while the service's runtime is wedged. It publishes
 //! the black box, which answers when the process cannot.
 
-pub mod blackbox;
 mod explain;
 mod local;
 mod routes;
@@ -12,6 +11,7 @@ pub mod socket;
 mod source;
 mod thread;
 
+pub use crate::blackbox;
 pub use explain::Explanation;
 pub use local::BLOCKED_AFTER;
 pub use routes::{ACTOR_HEADER, MOST_BODY, NOT_AFTER_HEADER, admin_router, nearest};
@@ -20,6 +20,5 @@ pub use source::{
 };
 
 pub(crate) use local::{LocalSource, TakeSnapshot};
-use socket::restrict;
 pub use thread::ControlError;
 pub(crate) use thread::{ControlThread, Plan};

@@ -3,11 +3,12 @@
 use std::{
     fs::{self, File, TryLockError},
     io,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 use tokio::net::UnixListener;
+
+use crate::blackbox;
 
 /// Where the socket of `service` lies in a run directory.
 #[must_use]
@@ -124,7 +125,7 @@ impl Name {
             _ => {}
         }
         let listener = UnixListener::bind(&self.socket).map_err(failed("listen on"))?;
-        super::restrict(&self.socket).map_err(failed("set the mode of"))?;
+        blackbox::restrict(&self.socket).map_err(failed("set the mode of"))?;
         Ok(listener)
     }
 }
@@ -135,14 +136,10 @@ impl Drop for Name {
     }
 }
 
-/// Mode 0660: the service's user, and a group that the sidecar shares.
-pub(super) fn restrict(path: &Path) -> io::Result<()> {
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[tokio::test]
     async fn a_second_process_is_refused_by_name_and_the_socket_is_not_stolen() {

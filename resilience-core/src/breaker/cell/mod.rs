@@ -216,8 +216,18 @@ impl Cell {
     /// Whether a call would be refused right now, whatever the inner service
     /// says, and for how long. Changes nothing.
     #[cfg(feature = "tower")]
+    #[inline]
     pub(in crate::breaker) fn refusal(&self) -> Option<Rejected> {
         let word = self.load();
+        if word.flows() {
+            return None;
+        }
+        self.refusal_of(word)
+    }
+
+    #[cfg(feature = "tower")]
+    #[inline(never)]
+    fn refusal_of(&self, word: Word) -> Option<Rejected> {
         if word.effective() != crate::snapshot::State::Open {
             return None;
         }
@@ -232,11 +242,10 @@ impl Cell {
         (left_ns > 0).then(|| Rejected::new(left_ns))
     }
 
-    /// Refuses a call.
+    /// Counts a call as refused that was not even asked for.
     #[cfg(feature = "tower")]
-    pub(in crate::breaker) fn refuse(&self) -> Rejected {
+    pub(in crate::breaker) fn refuse(&self) {
         self.totals.reject();
-        self.refusal().unwrap_or(Rejected::new(0))
     }
 
     // ── telling ──────────────────────────────────────────────────────────

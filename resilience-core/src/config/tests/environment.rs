@@ -156,3 +156,24 @@ fn a_variable_replaces_the_kind_of_window_too() {
     let config = with_env(text, &env).unwrap();
     assert_eq!(config.breaker("x").options().window, Window::Calls(7));
 }
+
+#[test]
+fn whatever_a_variable_is_called_its_problem_is_one_short_line() {
+    let name = format!("APP__DATABASE__X\n\u{1b}[2J{}", "y".repeat(9_000));
+    let twice = [
+        ("APP__SERVICES__A\nB", "1"),
+        ("APP__SERVICES__a\nb", "2"),
+        (name.as_str(), "3"),
+    ];
+    let errors = with_env("", &twice).unwrap_err();
+    for problem in errors.problems() {
+        let line = problem.to_string();
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+        assert!(line.len() < 1_000, "{line}");
+    }
+    assert!(
+        errors
+            .to_string()
+            .contains(r"is already set by APP__SERVICES__A\nB;")
+    );
+}

@@ -220,6 +220,18 @@ fn ttl_and_stale_limit_must_go_together() {
 }
 
 #[test]
+fn a_wrong_ttl_or_stale_limit_is_one_problem_and_not_two() {
+    refuses(
+        "fallback: {ttl: 48h, stale_limit: 72}",
+        "config.yaml:1:35: `fallback.stale_limit` is `72`, a number without a unit, allowed: 1ms to 30 days; such as `30s`, `100ms` or `1h 30m`",
+    );
+    refuses(
+        "fallback: {ttl: soon, stale_limit: 1s}",
+        "config.yaml:1:17: `fallback.ttl` is `soon`, allowed: 1ms to 30 days",
+    );
+}
+
+#[test]
 fn a_syntax_error_has_line_and_column() {
     let errors = parse("database:\n  pool_size: [1\nlogging: {}\n").unwrap_err();
     let [problem] = errors.problems() else {

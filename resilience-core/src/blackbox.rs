@@ -15,16 +15,23 @@
 
 use std::{
     fs, io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
-use crate::snapshot::{FORMAT, Snapshot};
+use crate::{
+    one_line::one_line,
+    snapshot::{FORMAT, Snapshot},
+};
 
 const MAGIC: &str = "resilience-black-box";
 
 /// Nobody writes a larger one (services, series, events and reasons are all
 /// bounded); a larger file is not read.
 pub const LARGEST: u64 = 8 * 1024 * 1024;
+
+/// Characters of the sentence that says what is wrong with a body.
+const LONGEST_REASON: usize = 300;
 
 /// Where the black box of `service` lies in a run directory.
 #[must_use]
@@ -66,6 +73,18 @@ pub enum BlackBoxError {
     },
 }
 
+/// Why bytes are not the content of a black box.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// They were written by a newer version than this.
+    #[error("format {0}, this version reads up to {FORMAT}")]
+    Newer(u32),
+    /// They are truncated, altered, or something else.
+    #[error("damaged: {0}")]
+    Damaged(String),
+}
+
 /// Reads and checks a black box.
 ///
 /// # Errors
@@ -88,12 +107,12 @@ pub fn read(path: &Path) -> Result<Snapshot, BlackBoxError> {
             what,
         });
     }
-    decode(&fs::read(path).map_err(unreadable)?).map_err(|refusal| match refusal {
-        Refusal::Newer(found) => BlackBoxError::Newer {
+    decode(&fs::read(path).map_err(unreadable)?).map_err(|error| match error {
+        DecodeError::Newer(found) => BlackBoxError::Newer {
             path: path.to_owned(),
             found,
         },
-        Refusal::Damaged(what) => BlackBoxError::Damaged {
+        DecodeError::Damaged(what) => BlackBoxError::Damaged {
             path: path.to_owned(),
             what,
         },
@@ -108,19 +127,44 @@ pub fn read(path: &Path) -> Result<Snapshot, BlackBoxError> {
 pub fn write(path: &Path, snapshot: &Snapshot) -> io::Result<()> {
     let next = path.with_extension("blackbox.next");
     fs::write(&next, encode(snapshot)?)?;
-    super::restrict(&next)?;
+    restrict(&next)?;
     fs::rename(&next, path)
 }
 
 /// Puts a black box that cannot be believed out of the way, over any other
 /// that was, and says where.
-pub(crate) fn set_aside(path: &Path) -> io::Result<PathBuf> {
+///
+/// # Errors
+///
+/// What the system said; the file is then still where it was.
+pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let aside = path.with_extension("blackbox.refused");
     fs::rename(path, &aside)?;
     Ok(aside)
 }
 
-fn encode(snapshot: &Snapshot) -> io::Result<Vec<u8>> {
+/// Mode 0660: the service's user, and a group that the sidecar shares.
+pub(crate) fn restrict(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660))
+}
+
+/// The content of a black box, header and all.
+///
+/// # Errors
+///
+/// Only if a value cannot be written as JSON, which none of a snapshot's is.
+///
+/// # Example
+///
+/// ```
+/// use resilience_core::{blackbox, snapshot::Snapshot};
+///
+/// let snapshot = Snapshot::of_nothing("payments-api");
+/// let bytes = blackbox::encode(&snapshot)?;
+/// assert_eq!(blackbox::decode(&bytes), Ok(snapshot));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn encode(snapshot: &Snapshot) -> io::Result<Vec<u8>> {
     let json = serde_json::to_vec(snapshot)?;
     let crc = crc32fast::hash(&json);
     let mut bytes = format!("{MAGIC} {} {} {crc:08x}\n", snapshot.format, json.len()).into_bytes();
@@ -128,14 +172,14 @@ fn encode(snapshot: &Snapshot) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-#[derive(Debug, PartialEq)]
-enum Refusal {
-    Newer(u32),
-    Damaged(String),
-}
-
-fn decode(bytes: &[u8]) -> Result<Snapshot, Refusal> {
-    let damaged = |what: &str| Refusal::Damaged(what.to_owned());
+/// Checks the content of a black box and reads it. Whoever has a path asks
+/// [`read`], which also sees to it that the file is none of unbounded size.
+///
+/// # Errors
+///
+/// [`DecodeError`]; nothing of what fails a check is returned.
+pub fn decode(bytes: &[u8]) -> Result<Snapshot, DecodeError> {
+    let damaged = |what: &str| DecodeError::Damaged(what.to_owned());
     let end = bytes
         .iter()
         .take(200)
@@ -153,7 +197,7 @@ fn decode(bytes: &[u8]) -> Result<Snapshot, Refusal> {
         .ok_or_else(|| damaged("no format number"))?;
     // Before the rest: a newer format may have another rest.
     if format > FORMAT {
-        return Err(Refusal::Newer(format));
+        return Err(DecodeError::Newer(format));
     }
     let length = words.next().and_then(|word| word.parse::<usize>().ok());
     if length != Some(json.len()) {
@@ -165,12 +209,20 @@ fn decode(bytes: &[u8]) -> Result<Snapshot, Refusal> {
     if crc != Some(crc32fast::hash(json)) {
         return Err(damaged("its checksum does not fit"));
     }
-    serde_json::from_slice(json).map_err(|error| Refusal::Damaged(error.to_string()))
+    let snapshot: Snapshot = serde_json::from_slice(json)
+        // It repeats what it does not know, however long and whatever it is.
+        .map_err(|error| damaged(&one_line(&error.to_string(), LONGEST_REASON)))?;
+    // Else it would be read by one rule, and by another when it is written again.
+    if snapshot.format != format {
+        return Err(damaged("its header and its body differ in the format"));
+    }
+    Ok(snapshot)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::{DurationHistogram, HttpSeries};
     use proptest::prelude::*;
 
     fn written() -> (tempfile::TempDir, PathBuf, Snapshot) {
@@ -226,7 +278,47 @@ mod tests {
         assert_eq!(read(&aside).unwrap(), snapshot);
     }
 
+    fn file_of(json: &str) -> Vec<u8> {
+        let crc = crc32fast::hash(json.as_bytes());
+        format!("{MAGIC} {FORMAT} {} {crc:08x}\n{json}", json.len()).into_bytes()
+    }
+
+    #[test]
+    fn one_whose_body_has_another_format_than_its_header_is_refused() {
+        let mut snapshot = Snapshot::of_nothing("payments-api");
+        snapshot.format = FORMAT + 1;
+        let json = serde_json::to_string(&snapshot).unwrap();
+        let error = decode(&file_of(&json)).unwrap_err();
+        assert!(matches!(error, DecodeError::Damaged(_)), "{error}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_body_is_one_short_line_whatever_the_body_says() {
+        let json = serde_json::to_string(&Snapshot::of_nothing("payments-api")).unwrap();
+        let foreign = "x\\u001b[2J\\n".repeat(10_000);
+        let json = json.replace("\"payments-api\"", &format!("{{\"{foreign}\": 1}}"));
+        let unknown = serde_json::to_string(&foreign.repeat(2)).unwrap();
+        for json in [json, unknown] {
+            let text = decode(&file_of(&json)).unwrap_err().to_string();
+            assert!(!text.chars().any(char::is_control), "{text:?}");
+            assert!(text.len() < 4_000, "{text}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn every_sum_of_seconds_is_read_as_it_was_written(sum in 0.0..1e9) {
+            let mut snapshot = Snapshot::of_nothing("payments-api");
+            snapshot.http.series.push(HttpSeries {
+                method: "GET".to_owned(),
+                route: "/".to_owned(),
+                status: 200,
+                count: 1,
+                durations: DurationHistogram { counts: vec![1], sum_seconds: sum },
+            });
+            prop_assert_eq!(decode(&encode(&snapshot).unwrap()), Ok(snapshot));
+        }
+
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = decode(&bytes);
