@@ -16,6 +16,8 @@ pub(crate) use self::model::Mutex;
 /// loom's lock with parking_lot's manners.
 #[cfg(loom)]
 mod model {
+    use std::sync::PoisonError;
+
     use loom::sync::MutexGuard;
 
     #[derive(Debug)]
@@ -27,7 +29,8 @@ mod model {
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            self.0.lock().expect("a model that panics ends there")
+            // As parking_lot: what a thread that panicked left is there to see.
+            self.0.lock().unwrap_or_else(PoisonError::into_inner)
         }
 
         pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {

@@ -85,6 +85,8 @@ impl Cell {
         by: &ByHand,
         plan: impl Fn(&Journal, Word) -> Plan,
     ) -> Result<Changed, ChangeRefused> {
+        // What time has changed comes first: an override that has ended is none.
+        self.settled(self.clock.now_ns());
         let mut journal = self.journal.lock();
         let (changed, told) = loop {
             let word = self.load();
@@ -194,6 +196,7 @@ impl Cell {
     /// Puts new settings in force. The state stays, and so does the window, as
     /// far as it can be counted in the new one's places.
     pub(in crate::breaker) fn configure(&self, config: BreakerConfig) {
+        self.settled(self.clock.now_ns());
         let mut journal = self.journal.lock();
         if journal.config == config {
             return;

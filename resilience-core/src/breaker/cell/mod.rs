@@ -382,15 +382,13 @@ impl Cell {
     }
 
     fn record_probe(&self, admission: Admission, slot: u8, mark: Mark) {
-        let generation = admission.generation();
-        if !self.probes.finish(probe(admission, slot), mark) {
+        let (word, generation) = (self.load(), admission.generation());
+        let in_time = word.generation() == generation;
+        if !in_time || !self.probes.finish(probe(admission, slot), mark) {
             return self.count_stale(generation, mark);
         }
         self.count_other(mark);
-        let word = self.load();
-        if word.generation() == generation {
-            self.decide(word, self.clock.now_ns());
-        }
+        self.decide(word, self.clock.now_ns());
     }
 
     pub(in crate::breaker) fn cancel(&self, admission: Admission) {

@@ -7,15 +7,6 @@ use crate::{
 };
 
 impl Cell {
-    /// Does what is due, as far as a look may: see `settle`.
-    fn settled(&self, now_ns: u64) -> Word {
-        let word = self.load();
-        // What is due may make more due, and that once more; a look need not
-        // follow further.
-        let settle = |word| self.settle(word, now_ns, false).unwrap_or(word);
-        settle(settle(settle(word)))
-    }
-
     /// The state that callers meet.
     pub(in crate::breaker) fn state(&self) -> State {
         self.settled(self.clock.now_ns()).effective()

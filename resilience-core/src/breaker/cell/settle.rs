@@ -52,6 +52,16 @@ impl Cell {
         }
     }
 
+    /// Does what is due, as far as a look may; the word then in force.
+    pub(super) fn settled(&self, now_ns: u64) -> Word {
+        let mut word = self.load();
+        // What is due may make more due.
+        while let Some(next) = self.settle(word, now_ns, false) {
+            word = next;
+        }
+        word
+    }
+
     /// Leaves half-open if the probes say so; the word then in force.
     pub(super) fn decide(&self, word: Word, now_ns: u64) -> Option<Word> {
         let (generation, settings) = (word.generation(), &self.settings.0);

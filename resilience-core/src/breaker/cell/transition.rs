@@ -102,7 +102,6 @@ impl Cell {
     /// Lets probes through; the word then in force.
     pub(super) fn half_open(&self, word: Word, now_ms: u64) -> Word {
         let next = word.half_open(self.patience_ends_ms(now_ms));
-        self.carry_openings(next, self.openings(word));
         let change = Change::of(Cause::WaitElapsed, Tally::default());
         self.transition(word, next, change)
             .unwrap_or_else(|| self.load())
@@ -123,7 +122,6 @@ impl Cell {
             ramp_ms => {
                 let now_ms = now_ns / 1_000_000;
                 let next = word.ramp_until(now_ms.saturating_add(ramp_ms));
-                self.carry_openings(next, self.openings(word));
                 self.transition(word, next, change)
             }
         }
@@ -151,6 +149,10 @@ impl Cell {
             Phase::Closed | Phase::Ramp => self.count.0.begin(to.generation()),
             Phase::HalfOpen => self.probes.begin(to.generation()),
             Phase::Open => {}
+        }
+        if to.phase() != Phase::Closed {
+            // Unless the caller has: opening once more is one more.
+            self.carry_openings(to, self.openings(from));
         }
         if is_open && !was_open {
             // Before the exchange, so that whoever leaves open finds it. Two that

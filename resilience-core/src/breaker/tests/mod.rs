@@ -1,10 +1,12 @@
 //! The breaker as a whole.
 
+mod against_model;
 mod by_hand;
 #[cfg(feature = "tower")]
 mod layer;
 mod life;
 mod machine;
+mod model;
 mod overrides;
 mod settings;
 mod slow;

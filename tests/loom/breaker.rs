@@ -1,0 +1,335 @@
+//! Every interleaving of a few threads at one breaker, as far as loom's bound on
+//! preemptions reaches.
+//!
+//! `scripts/loom.sh` builds this with `--cfg loom`, which puts loom's atomics and
+//! locks under `resilience_core::sync`. Threads are few and calls fewer: each
+//! atomic operation is a place where another thread may go on. What is looked
+//! at after the threads have ended costs nothing.
+#![cfg(loom)]
+
+use std::time::Duration;
+
+use loom::thread;
+use resilience_core::{
+    BreakerConfig, BreakerOptions, ByHand, CircuitBreaker, Clock, ErrorClass, ManualClock, Permit,
+    Window,
+    snapshot::{BreakerSnapshot, Cause, OverrideKind, State},
+};
+
+const WAIT: Duration = Duration::from_millis(10);
+const LEASE: Duration = Duration::from_millis(5);
+
+/// Two failures of two calls open it; one probe decides.
+fn options() -> BreakerOptions {
+    BreakerOptions {
+        window: Window::Calls(2),
+        minimum_calls: 2,
+        failure_rate_threshold: 100.0,
+        slow_call_duration: None,
+        wait_in_open: WAIT,
+        half_open_permits: 1,
+        probe_lease: LEASE,
+        ..BreakerOptions::default()
+    }
+}
+
+fn breaker(options: BreakerOptions) -> (CircuitBreaker, ManualClock) {
+    let (clock, hand) = Clock::manual();
+    let config = BreakerConfig::try_from(options).unwrap();
+    (CircuitBreaker::with_clock("model", config, clock), hand)
+}
+
+fn opened() -> (CircuitBreaker, ManualClock) {
+    let (breaker, hand) = breaker(options());
+    for _ in 0..2 {
+        breaker.try_acquire().unwrap().failure(ErrorClass::OTHER);
+    }
+    (breaker, hand)
+}
+
+/// Runs the model with at most `preemptions` of them, and as many threads as it
+/// starts.
+fn model(preemptions: usize, run: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    // A snapshot alone reads some hundred cells.
+    builder.max_branches = 20_000;
+    builder.check(run);
+}
+
+/// Does `a` and `b` at once.
+fn at_once<A: Send + 'static, B: Send + 'static>(
+    a: impl FnOnce() -> A + Send + 'static,
+    b: impl FnOnce() -> B + Send + 'static,
+) -> (A, B) {
+    let other = thread::spawn(b);
+    let a = a();
+    (a, other.join().unwrap())
+}
+
+fn causes(snapshot: &BreakerSnapshot) -> Vec<Cause> {
+    let mut causes: Vec<_> = snapshot.events.iter().map(|event| event.cause).collect();
+    causes.reverse();
+    causes
+}
+
+fn fail(permit: Permit) {
+    permit.failure(ErrorClass::OTHER);
+}
+
+#[test]
+fn two_failures_on_two_threads_open_a_count_window_once() {
+    model(3, || {
+        let (breaker, _hand) = breaker(options());
+        let other = breaker.clone();
+        let call = |breaker: CircuitBreaker| move || fail(breaker.try_acquire().unwrap());
+        at_once(call(breaker.clone()), call(other));
+        let snapshot = breaker.snapshot();
+        assert_eq!(causes(&snapshot), [Cause::FailureRate]);
+        assert_eq!(snapshot.state, State::Open);
+        assert_eq!((snapshot.totals.failure, snapshot.totals.success), (2, 0));
+    });
+}
+
+#[test]
+fn two_failures_on_two_threads_open_a_time_window_once() {
+    model(2, || {
+        let (breaker, _hand) = breaker(BreakerOptions {
+            window: Window::Time(Duration::from_secs(10)),
+            ..options()
+        });
+        let other = breaker.clone();
+        let call = |breaker: CircuitBreaker| move || fail(breaker.try_acquire().unwrap());
+        at_once(call(breaker.clone()), call(other));
+        let snapshot = breaker.snapshot();
+        assert_eq!(causes(&snapshot), [Cause::FailureRate]);
+        assert_eq!(snapshot.totals.failure, 2);
+    });
+}
+
+#[test]
+fn a_success_and_a_failure_at_once_are_both_in_the_window_and_open_nothing() {
+    for window in [Window::Calls(2), Window::Time(Duration::from_secs(10))] {
+        model(2, move || {
+            let (breaker, _hand) = breaker(BreakerOptions {
+                window,
+                ..options()
+            });
+            let (good, bad) = (breaker.clone(), breaker.clone());
+            at_once(
+                move || good.try_acquire().unwrap().success(),
+                move || fail(bad.try_acquire().unwrap()),
+            );
+            let snapshot = breaker.snapshot();
+            assert_eq!(snapshot.state, State::Closed);
+            assert_eq!((snapshot.window.calls, snapshot.window.failures), (2, 1));
+            assert_eq!((snapshot.totals.success, snapshot.totals.failure), (1, 1));
+        });
+    }
+}
+
+#[test]
+fn one_of_two_that_ask_when_the_wait_is_over_is_the_probe() {
+    model(3, || {
+        let (breaker, hand) = opened();
+        hand.advance(WAIT * 2);
+        let ask = |breaker: CircuitBreaker| move || breaker.try_acquire().ok();
+        let (a, b) = at_once(ask(breaker.clone()), ask(breaker.clone()));
+        assert_eq!(u32::from(a.is_some()) + u32::from(b.is_some()), 1);
+        let snapshot = breaker.snapshot();
+        assert_eq!(snapshot.state, State::HalfOpen);
+        assert_eq!(snapshot.probes_in_flight, 1);
+        assert_eq!(snapshot.totals.rejected, 1);
+        drop((a, b));
+        assert_eq!(breaker.snapshot().probes_in_flight, 0);
+    });
+}
+
+#[test]
+fn a_probe_that_is_given_up_or_told_leaves_room_for_exactly_one() {
+    model(3, || {
+        let (breaker, hand) = opened();
+        hand.advance(WAIT * 2);
+        let probe = breaker.try_acquire().unwrap();
+        let asker = breaker.clone();
+        let ((), next) = at_once(move || drop(probe), move || asker.try_acquire().ok());
+        // Before or after the other had gone.
+        let in_flight = u32::from(next.is_some());
+        assert_eq!(breaker.snapshot().probes_in_flight, in_flight);
+        assert_eq!(breaker.state(), State::HalfOpen);
+        drop(next);
+    });
+}
+
+#[test]
+fn of_a_probe_whose_lease_has_ended_and_its_heir_only_the_heir_counts() {
+    model(3, || {
+        let (breaker, hand) = opened();
+        hand.advance(WAIT * 2);
+        let silent = breaker.try_acquire().unwrap();
+        hand.advance(LEASE);
+        let heir = breaker.clone();
+        let ((), heir) = at_once(
+            move || fail(silent),
+            move || heir.try_acquire().map(Permit::success).is_ok(),
+        );
+        let snapshot = breaker.snapshot();
+        // The silent one may speak up before its slot is taken; not afterwards.
+        let state = if heir { State::Closed } else { State::Open };
+        assert_eq!(snapshot.state, state);
+        assert_eq!(snapshot.totals.stale, u64::from(heir));
+    });
+}
+
+#[test]
+fn a_probe_and_a_reset_at_once_end_closed_whatever_the_probe_says() {
+    model(3, || {
+        let (breaker, hand) = opened();
+        hand.advance(WAIT * 2);
+        let probe = breaker.try_acquire().unwrap();
+        let by_hand = breaker.clone();
+        at_once(
+            move || fail(probe),
+            move || by_hand.reset(&ByHand::default()).unwrap(),
+        );
+        let snapshot = breaker.snapshot();
+        assert_eq!(snapshot.state, State::Closed);
+        assert_eq!(snapshot.events[0].cause, Cause::Reset);
+        assert_eq!(snapshot.window.calls, 0);
+    });
+}
+
+#[test]
+fn a_trip_and_a_reset_at_once_leave_one_order_and_both_in_the_recorder() {
+    model(2, || {
+        let (breaker, _hand) = breaker(options());
+        fail(breaker.try_acquire().unwrap());
+        let last = breaker.try_acquire().unwrap();
+        let by_hand = breaker.clone();
+        at_once(
+            move || fail(last),
+            move || by_hand.reset(&ByHand::default()).unwrap(),
+        );
+        let snapshot = breaker.snapshot();
+        // Reset last: closed. Trip last is no trip: its window was emptied.
+        assert_eq!(snapshot.state, State::Closed);
+        let causes = causes(&snapshot);
+        assert!(
+            causes == [Cause::Reset] || causes == [Cause::FailureRate, Cause::Reset],
+            "{causes:?}"
+        );
+        assert_eq!(snapshot.totals.failure, 2);
+    });
+}
+
+#[test]
+fn a_trip_and_an_override_at_once_end_overridden() {
+    model(2, || {
+        let (breaker, _hand) = breaker(options());
+        fail(breaker.try_acquire().unwrap());
+        let last = breaker.try_acquire().unwrap();
+        let by_hand = breaker.clone();
+        at_once(
+            move || fail(last),
+            move || {
+                let by = ByHand::default();
+                by_hand
+                    .set_override(OverrideKind::Disabled, None, &by)
+                    .unwrap();
+            },
+        );
+        let snapshot = breaker.snapshot();
+        assert_eq!(snapshot.state, State::Closed);
+        assert!(snapshot.overridden.is_some());
+        assert!(breaker.try_acquire().is_ok());
+    });
+}
+
+#[test]
+fn an_override_whose_time_is_over_ends_once_for_all_who_ask() {
+    model(2, || {
+        let (breaker, hand) = breaker(options());
+        let by = ByHand::default();
+        breaker
+            .set_override(OverrideKind::ForcedOpen, Some(WAIT), &by)
+            .unwrap();
+        hand.advance(WAIT);
+        let ask = |breaker: CircuitBreaker| move || drop(breaker.try_acquire());
+        at_once(ask(breaker.clone()), ask(breaker.clone()));
+        let snapshot = breaker.snapshot();
+        assert_eq!(
+            causes(&snapshot),
+            [Cause::ForcedOpen, Cause::OverrideExpired]
+        );
+        assert_eq!((snapshot.state, snapshot.overridden), (State::Closed, None));
+    });
+}
+
+#[test]
+fn of_two_overrides_at_once_the_word_and_the_record_are_the_same() {
+    model(2, || {
+        let (breaker, _hand) = breaker(options());
+        let set = |breaker: CircuitBreaker, kind| {
+            move || {
+                breaker
+                    .set_override(kind, None, &ByHand::default())
+                    .unwrap()
+            }
+        };
+        at_once(
+            set(breaker.clone(), OverrideKind::ForcedOpen),
+            set(breaker.clone(), OverrideKind::Disabled),
+        );
+        let snapshot = breaker.snapshot();
+        let expected = match snapshot.overridden.unwrap().kind {
+            OverrideKind::ForcedOpen => State::Open,
+            _ => State::Closed,
+        };
+        assert_eq!(snapshot.state, expected);
+        assert_eq!(breaker.try_acquire().is_ok(), expected == State::Closed);
+    });
+}
+
+#[test]
+fn a_timed_call_that_begins_here_and_finishes_there_runs_no_longer() {
+    model(2, || {
+        let (breaker, hand) = breaker(BreakerOptions {
+            slow_call_duration: Some(Duration::from_millis(4)),
+            ..options()
+        });
+        let permit = breaker.try_acquire().unwrap();
+        let (here, there) = (breaker.clone(), breaker.clone());
+        at_once(
+            move || drop(here.try_acquire()),
+            move || {
+                permit.success();
+                drop(there);
+            },
+        );
+        hand.advance(Duration::from_secs(1));
+        let snapshot = breaker.snapshot();
+        assert_eq!((snapshot.slow_running, snapshot.state), (0, State::Closed));
+    });
+}
+
+#[test]
+fn a_call_and_a_window_of_another_size_at_once_lose_no_call() {
+    model(2, || {
+        let (breaker, _hand) = breaker(options());
+        breaker.try_acquire().unwrap().success();
+        let (caller, by_hand) = (breaker.clone(), breaker.clone());
+        at_once(
+            move || caller.try_acquire().unwrap().success(),
+            move || {
+                let wider = BreakerOptions {
+                    window: Window::Calls(3),
+                    ..options()
+                };
+                by_hand.configure(BreakerConfig::try_from(wider).unwrap());
+            },
+        );
+        let snapshot = breaker.snapshot();
+        assert_eq!(snapshot.totals.success, 2);
+        assert!((1..=2).contains(&snapshot.window.calls));
+    });
+}

@@ -1,0 +1,1 @@
+//! See `breaker.rs`.
