@@ -24,7 +24,7 @@ health: ## The health of everything that runs
 	@scripts/health.sh
 
 bench: ## Measure; the report is in target/criterion
-	@cargo bench -p resilience-benches
+	@cargo bench -p resilience-peers
 
 audit: ## Known vulnerabilities in dependencies (downloads the advisory database)
 	@scripts/install.sh test

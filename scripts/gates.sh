@@ -82,7 +82,7 @@ else
 fi
 # Whether they run, not how fast: the dev profile spares a second build of
 # everything. `make bench` measures.
-gate "benches, one round each" cargo bench --quiet -p resilience-benches --profile dev -- --test
+gate "benches, one round each" cargo bench --quiet -p resilience-peers --profile dev -- --test
 
 printf '\ngates: %d passed, %d failed, %d skipped\n' "$passed" "${#failed[@]}" "${#skipped[@]}"
 list() { local IFS=';'; printf '%s' "${*/#/ }"; }
