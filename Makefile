@@ -23,8 +23,8 @@ check: test
 health: ## The health of everything that runs
 	@scripts/health.sh
 
-bench: ## Measure; the report is in target/criterion
-	@cargo bench -p resilience-peers
+bench: ## Measure beside other breakers; the report is in target/bench
+	@scripts/bench.sh $(ARGS)
 
 audit: ## Known vulnerabilities in dependencies (downloads the advisory database)
 	@scripts/install.sh test

@@ -7,5 +7,6 @@
 
 pub mod floor;
 pub mod peers;
+pub mod summary;
 pub mod sync;
 pub mod threads;
