@@ -4,5 +4,6 @@
 //! How to read the numbers is in `benches/README.md`.
 #![forbid(unsafe_code)]
 
+pub mod ceilings;
 pub mod drive;
 pub mod ours;
