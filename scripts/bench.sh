@@ -27,4 +27,6 @@ for ((round = 1; round <= rounds; round++)); do
         exit 1
     }
 done
+echo 'allocations …'
+cargo bench --quiet -p resilience-peers --bench allocations >"$reports/allocations.json"
 cargo run --quiet -p resilience-peers --bin bench_summary -- "$reports"

@@ -2,8 +2,10 @@
 
 use std::{
     future::{Future, Ready, ready},
+    hint::spin_loop,
     pin::pin,
     task::{Context, Poll},
+    thread,
 };
 
 use tower_service::Service;
@@ -52,23 +54,39 @@ impl Service<Request> for Upstream {
     }
 }
 
-/// Makes one call and polls it once: whether it was answered with a success.
+/// Makes one call: whether it was answered with a success.
 ///
-/// By hand and not by a runtime, whose turn would cost more than some of the
-/// layers. A layer that is not done at once would be a wrong member of a bench:
-/// it counts as no success, and the benches check for one.
+/// Polled by hand and not by a runtime, whose turn would cost more than some of the
+/// layers. A future that waits for a lock is polled until it has it, which is the
+/// least that waiting can cost.
 #[inline]
 pub fn call<S: Service<Request>>(
     service: &mut S,
     request: Request,
     context: &mut Context<'_>,
 ) -> bool {
-    match service.poll_ready(context) {
-        Poll::Ready(Ok(())) => matches!(
-            pin!(service.call(request)).poll(context),
-            Poll::Ready(Ok(_))
-        ),
-        Poll::Ready(Err(_)) | Poll::Pending => false,
+    let Poll::Ready(Ok(())) = service.poll_ready(context) else {
+        // An upstream that is always ready makes no layer wait.
+        return false;
+    };
+    let mut future = pin!(service.call(request));
+    let mut polls = 1_u32;
+    loop {
+        match future.as_mut().poll(context) {
+            Poll::Ready(answer) => return answer.is_ok(),
+            Poll::Pending => wait(&mut polls),
+        }
+    }
+}
+
+/// Gives the processor away now and then: the holder of the lock may need it.
+#[cold]
+fn wait(polls: &mut u32) {
+    *polls += 1;
+    if polls.is_multiple_of(64) {
+        thread::yield_now();
+    } else {
+        spin_loop();
     }
 }
 
@@ -83,5 +101,45 @@ mod tests {
         let mut context = Context::from_waker(Waker::noop());
         assert!(call(&mut Upstream, Request::Succeed, &mut context));
         assert!(!call(&mut Upstream, Request::Fail, &mut context));
+    }
+
+    /// Answers at the hundredth poll.
+    struct Late;
+
+    impl Service<Request> for Late {
+        type Response = ();
+        type Error = Failed;
+        type Future = LateAnswer;
+
+        fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _request: Request) -> LateAnswer {
+            LateAnswer { polls: 0 }
+        }
+    }
+
+    struct LateAnswer {
+        polls: u32,
+    }
+
+    impl Future for LateAnswer {
+        type Output = Result<(), Failed>;
+
+        fn poll(mut self: std::pin::Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
+            self.polls += 1;
+            if self.polls < 100 {
+                Poll::Pending
+            } else {
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_that_has_to_wait_is_made_to_its_end() {
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(call(&mut Late, Request::Succeed, &mut context));
     }
 }

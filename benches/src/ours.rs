@@ -19,6 +19,15 @@ pub fn count() -> CircuitBreaker {
     breaker(untimed())
 }
 
+/// Closed, the largest exact window, the last 10,000 calls, calls untimed.
+#[must_use]
+pub fn largest_count() -> CircuitBreaker {
+    breaker(BreakerOptions {
+        window: Window::Calls(10_000),
+        ..untimed()
+    })
+}
+
 /// Closed, a window of the last minute, calls untimed, default clock.
 #[must_use]
 pub fn time() -> CircuitBreaker {
@@ -86,7 +95,13 @@ mod tests {
 
     #[test]
     fn each_is_in_the_state_that_it_is_measured_in() {
-        for closed in [count(), time(), slow_call(), time_slow_call()] {
+        for closed in [
+            count(),
+            largest_count(),
+            time(),
+            slow_call(),
+            time_slow_call(),
+        ] {
             assert!(closed.try_acquire().is_ok());
         }
         assert!(open().try_acquire().is_err());

@@ -1,9 +1,9 @@
 //! Rows of calls through a tower layer, around a service that is always ready.
 //!
-//! A call is `poll_ready`, `call` and one poll of the future, by hand. Measured is
-//! the guarded service, and the bare one beside it (`bare`): the summary takes it
-//! off, so that its numbers are what the layer adds. A future that is boxed is the
-//! layer's own cost.
+//! A call is `poll_ready`, `call` and a poll of the future, by hand; only a future
+//! that waits for a lock is polled again. Measured is the guarded service, and the
+//! bare one beside it (`bare`): the summary takes it off, so that its numbers are
+//! what the layer adds. A future that is boxed is the layer's own cost.
 //!
 //! circuitbreaker-rs has no future to poll here. tower's own `Timeout` and
 //! `ConcurrencyLimit` stand beside them for scale. The floors are those of the

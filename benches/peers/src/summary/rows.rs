@@ -9,7 +9,7 @@ pub enum Unit {
     Ns,
     /// Heap allocations a call.
     Allocations,
-    /// Bytes of heap.
+    /// Bytes of memory.
     Bytes,
 }
 
@@ -64,32 +64,25 @@ pub const ROWS: &[Row] = &[
     ns("tower_closed_1t", ADDED_BY_THE_LAYER),
     ns("tower_closed_mt", ADDED_BY_THE_LAYER),
     ns("tower_open_1t", &[Target::OfMember(0.1, TOWER_RESILIENCE)]),
-    Row {
-        name: "allocs_closed",
-        unit: Unit::Allocations,
-        targets: &[Target::AtMost(0.0)],
-    },
-    Row {
-        name: "allocs_open",
-        unit: Unit::Allocations,
-        targets: &[Target::AtMost(0.0)],
-    },
-    Row {
-        name: "bytes",
-        unit: Unit::Bytes,
-        targets: &[Target::AtMost(4096.0)],
-    },
-    Row {
-        name: "bytes_flight_recorder",
-        unit: Unit::Bytes,
-        targets: &[],
-    },
+    heap("allocs_closed", Unit::Allocations, &[Target::AtMost(0.0)]),
+    heap("allocs_open", Unit::Allocations, &[Target::AtMost(0.0)]),
+    heap("bytes", Unit::Bytes, &[Target::AtMost(4096.0)]),
+    heap("bytes_largest_window", Unit::Bytes, &[]),
+    heap("bytes_flight_recorder", Unit::Bytes, &[]),
 ];
 
 const fn ns(name: &'static str, targets: &'static [Target]) -> Row {
     Row {
         name,
         unit: Unit::Ns,
+        targets,
+    }
+}
+
+const fn heap(name: &'static str, unit: Unit, targets: &'static [Target]) -> Row {
+    Row {
+        name,
+        unit,
         targets,
     }
 }
