@@ -1,7 +1,7 @@
 //! A service that answers at once, and one call of it without a runtime.
 
 use std::{
-    future::{Future, Ready, ready},
+    future::{Future, Ready, poll_fn, ready},
     hint::spin_loop,
     pin::pin,
     task::{Context, Poll},
@@ -77,6 +77,13 @@ pub fn call<S: Service<Request>>(
             Poll::Pending => wait(&mut polls),
         }
     }
+}
+
+/// The same, for a task of a runtime.
+#[inline]
+pub async fn answer<S: Service<Request>>(service: &mut S, request: Request) -> bool {
+    poll_fn(|context| service.poll_ready(context)).await.is_ok()
+        && service.call(request).await.is_ok()
 }
 
 /// Gives the processor away now and then: the holder of the lock may need it.

@@ -29,7 +29,7 @@ where
 {
     let ready = AtomicUsize::new(0);
     let run = |nth| {
-        stay_on_one_processor(nth);
+        stay_on_processor(nth);
         let mut call = prepare();
         // ordering: AcqRel and Acquire, so that what the others prepared happened
         // before the first call of any.
@@ -55,10 +55,12 @@ where
     })
 }
 
+/// Keeps this thread on the nth of its processors, if there are so many.
+///
 /// On a busy machine the scheduler is glad to run two threads in turns on one
 /// processor, and then there is no contention to be measured. Where it cannot be
 /// had, the numbers are less steady and no less true.
-fn stay_on_one_processor(nth: usize) {
+pub fn stay_on_processor(nth: usize) {
     let Ok(allowed) = sched_getaffinity(None) else {
         return;
     };
