@@ -27,8 +27,8 @@ fuzz: ## Make up input for what is read from files (ARGS="config 600": that targ
 health: ## The health of everything that runs
 	@scripts/health.sh
 
-bench: ## Measure; the report is in target/criterion
-	@cargo bench -p resilience-benches
+bench: ## Measure beside other breakers; the report is in target/bench
+	@scripts/bench.sh $(ARGS)
 
 audit: ## Known vulnerabilities in dependencies (downloads the advisory database)
 	@scripts/install.sh test

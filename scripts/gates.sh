@@ -67,6 +67,7 @@ else
         -E 'not (package(resilience-tests) | package(resilience-examples))'
     skip "tests with a database" "PostgreSQL is missing"
 fi
+gate "loom models" scripts/loom.sh --quiet
 gate "doc tests" cargo test --quiet --doc --workspace --all-features
 gate documentation documentation
 if have cargo-deny; then
@@ -87,7 +88,18 @@ else
 fi
 # Whether they run, not how fast: the dev profile spares a second build of
 # everything. `make bench` measures.
-gate "benches, one round each" cargo bench --quiet -p resilience-benches --profile dev -- --test
+gate "benches, one round each" cargo bench --quiet -p resilience-peers --profile dev -- --test
+# Counted and not timed, so this one is a test.
+if [[ $(uname -m) != x86_64 ]]; then
+    # Not a skip: there is nothing that could be installed to change it.
+    printf '\n=== instruction counts\nnone: they are recorded for x86_64\n'
+elif ! have valgrind; then
+    skip "instruction counts" "valgrind is missing"
+elif ! have gungraun-runner; then
+    skip "instruction counts" "gungraun-runner is missing"
+else
+    gate "instruction counts" scripts/instructions.sh check
+fi
 
 printf '\ngates: %d passed, %d failed, %d skipped\n' "$passed" "${#failed[@]}" "${#skipped[@]}"
 list() { local IFS=';'; printf '%s' "${*/#/ }"; }

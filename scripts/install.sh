@@ -14,6 +14,8 @@ POSTGRES_OLDEST=15
 NEXTEST=0.9.143
 DENY=0.20.2
 FUZZ=0.13.2
+# The one that benches/Cargo.toml names.
+GUNGRAUN=0.20.0
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 tools=$root/target/tools
@@ -120,14 +122,15 @@ postgres() {
     fi
 }
 
-# cargo_tool NAME VERSION: into target/tools, so that nothing of the user's own
-# changes. A debug build: it compiles in a minute instead of five, and what these
-# tools spend their time on is cargo's work, not their own.
+# cargo_tool NAME VERSION [exactly]: into target/tools, so that nothing of the user's
+# own changes; `exactly` if another version of the user's own will not do. A debug
+# build: it compiles in a minute instead of five, and what these tools spend their
+# time on is cargo's work, not their own.
 cargo_tool() {
     # Ours in the pinned version, or one of the user's in any.
     grep -qsF "\"$1 $2 " "$tools/.crates.toml" && return 0
-    case $(command -v "$1" 2>/dev/null) in
-    '' | "$tools"/*) ;;
+    case ${3:-any}:$(command -v "$1" 2>/dev/null) in
+    exactly:* | any: | any:"$tools"/*) ;;
     *) return 0 ;;
     esac
     say "Installing $1 $2 into target/tools (a minute or two) …"
@@ -162,5 +165,7 @@ if [ "$purpose" = test ]; then
     cargo_tool cargo-deny "$DENY"
     cargo_tool cargo-fuzz "$FUZZ"
     package g++ g++ # libFuzzer is C++
+    package valgrind valgrind
+    cargo_tool gungraun-runner "$GUNGRAUN" exactly
 fi
 exit "$failed"

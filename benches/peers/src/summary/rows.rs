@@ -1,0 +1,88 @@
+//! The rows of the summary and what is hoped of each.
+
+use super::targets::Target;
+
+/// What the numbers of a row are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Median nanoseconds a call and thread.
+    Ns,
+    /// Heap allocations a call.
+    Allocations,
+    /// Bytes of memory.
+    Bytes,
+}
+
+/// One row.
+#[derive(Debug)]
+pub struct Row {
+    /// The name of the criterion group, and the key in the JSON.
+    pub name: &'static str,
+    /// What its numbers are.
+    pub unit: Unit,
+    /// What is hoped of it; of a row without targets nothing is said.
+    pub targets: &'static [Target],
+}
+
+/// The peers, in the order of the table: the names of their packages.
+pub(super) const PEERS: [&str; 5] = [
+    "failsafe",
+    "recloser",
+    "circuitbreaker-rs",
+    SEATBELT,
+    TOWER_RESILIENCE,
+];
+
+const SEATBELT: &str = "seatbelt";
+const TOWER_RESILIENCE: &str = "tower-resilience-circuitbreaker";
+
+/// Layers that are no breakers and stand beside them for scale.
+pub(super) const SCALE: [&str; 2] = [TIMEOUT, "concurrency_limit"];
+
+const TIMEOUT: &str = "timeout";
+
+const ADDED_BY_THE_LAYER: &[Target] = &[
+    Target::OfMember(0.05, TOWER_RESILIENCE),
+    Target::OfMember(0.1, SEATBELT),
+    Target::LessThan(TIMEOUT),
+];
+
+/// All rows.
+pub const ROWS: &[Row] = &[
+    ns(
+        "closed_count_1t",
+        &[Target::OfFloor(3.0), Target::LessThan("recloser")],
+    ),
+    ns("closed_count_2t", &[Target::OfFloor(1.5)]),
+    ns(
+        "closed_time_1t",
+        &[Target::OfFloor(1.6), Target::OfMember(0.15, "failsafe")],
+    ),
+    ns("closed_time_2t", &[Target::Scaling(0.9)]),
+    ns("slow_call_1t", &[Target::OfFloor(2.3)]),
+    ns("open_1t", &[Target::OfFloor(1.4)]),
+    ns("tower_closed_1t", ADDED_BY_THE_LAYER),
+    ns("tower_closed_mt", ADDED_BY_THE_LAYER),
+    ns("tower_open_1t", &[Target::OfMember(0.1, TOWER_RESILIENCE)]),
+    heap("allocs_closed", Unit::Allocations, &[Target::AtMost(0.0)]),
+    heap("allocs_open", Unit::Allocations, &[Target::AtMost(0.0)]),
+    heap("bytes", Unit::Bytes, &[Target::AtMost(4096.0)]),
+    heap("bytes_largest_window", Unit::Bytes, &[]),
+    heap("bytes_flight_recorder", Unit::Bytes, &[]),
+];
+
+const fn ns(name: &'static str, targets: &'static [Target]) -> Row {
+    Row {
+        name,
+        unit: Unit::Ns,
+        targets,
+    }
+}
+
+const fn heap(name: &'static str, unit: Unit, targets: &'static [Target]) -> Row {
+    Row {
+        name,
+        unit,
+        targets,
+    }
+}

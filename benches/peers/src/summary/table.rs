@@ -1,0 +1,210 @@
+//! The summary as a table of text.
+
+use super::{
+    measured::Measured,
+    rows::{PEERS, Row, SCALE, Unit},
+    targets::Target,
+};
+
+/// One line a row, and below it what stands beside the rows for scale.
+#[must_use]
+pub fn table(rows: &[(&Row, Measured)]) -> String {
+    let mut lines = vec![heading()];
+    lines.extend(rows.iter().map(|(row, measured)| line(row, measured)));
+    let mut text = aligned(&lines);
+    for (row, measured) in rows {
+        for note in notes(measured) {
+            text.push_str(&format!("{}: {note}\n", row.name));
+        }
+    }
+    text
+}
+
+fn heading() -> Vec<String> {
+    let before = [
+        "row",
+        "ours",
+        "floor",
+        "ours/floor",
+        "best peer",
+        "ours/best",
+    ];
+    let after = ["met", "targets"];
+    before
+        .iter()
+        .chain(&PEERS)
+        .chain(&after)
+        .map(|&column| column.to_owned())
+        .collect()
+}
+
+fn line(row: &Row, measured: &Measured) -> Vec<String> {
+    let shown = |value: Option<f64>| value.map_or_else(nothing, |value| number(row.unit, value));
+    let best = measured.best_peer();
+    let mut cells = vec![
+        row.name.to_owned(),
+        number(row.unit, measured.ours),
+        shown(measured.floor),
+        ratio(measured.ours, measured.floor),
+        best.map_or_else(nothing, |(name, _)| name.to_owned()),
+        ratio(measured.ours, best.map(|(_, value)| value)),
+    ];
+    cells.extend(PEERS.map(|peer| shown(measured.peers.get(peer).copied())));
+    cells.push(met(row.targets, measured).to_owned());
+    cells.push(targets(row.targets, measured));
+    cells
+}
+
+/// The worst of a row's targets.
+fn met(targets: &[Target], measured: &Measured) -> &'static str {
+    let verdicts: Vec<_> = targets
+        .iter()
+        .map(|target| target.is_met(measured))
+        .collect();
+    if verdicts.contains(&Some(false)) {
+        "NO"
+    } else if verdicts.is_empty() || verdicts.contains(&None) {
+        "–"
+    } else {
+        "yes"
+    }
+}
+
+fn targets(targets: &[Target], measured: &Measured) -> String {
+    let one = |target: &Target| match target.is_met(measured) {
+        Some(true) => target.to_string(),
+        Some(false) => format!("{target} (NO)"),
+        None => format!("{target} (not measured)"),
+    };
+    targets.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn notes(measured: &Measured) -> Vec<String> {
+    let mut notes = Vec::new();
+    let scale: Vec<_> = SCALE
+        .iter()
+        .filter_map(|&name| Some(format!("{name} {:.1}", measured.scale.get(name)?)))
+        .collect();
+    if !scale.is_empty() {
+        notes.push(format!("tower's own, for scale: {}", scale.join(", ")));
+    }
+    if let Some(bare) = measured.bare {
+        notes.push(format!("the bare service, taken off: {bare:.1}"));
+    }
+    let scaling: Vec<_> = measured
+        .one_thread
+        .keys()
+        .filter_map(|name| Some(format!("{name} {:.2}", measured.scaling(name)?)))
+        .collect();
+    if !scaling.is_empty() {
+        notes.push(format!(
+            "throughput of two threads over that of one: {}",
+            scaling.join(", ")
+        ));
+    }
+    notes
+}
+
+fn number(unit: Unit, value: f64) -> String {
+    match unit {
+        Unit::Ns => format!("{value:.1}"),
+        Unit::Allocations => format!("{value:.2}"),
+        Unit::Bytes => format!("{value:.0}"),
+    }
+}
+
+fn ratio(ours: f64, other: Option<f64>) -> String {
+    other
+        .filter(|&other| other > 0.0)
+        .map_or_else(nothing, |other| format!("{:.2}", ours / other))
+}
+
+fn nothing() -> String {
+    "–".to_owned()
+}
+
+/// Columns as wide as their widest cell, two spaces between them.
+fn aligned(lines: &[Vec<String>]) -> String {
+    let mut widths = Vec::<usize>::new();
+    for line in lines {
+        widths.resize(widths.len().max(line.len()), 0);
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for line in lines {
+        let padded: Vec<_> = line
+            .iter()
+            .zip(&widths)
+            .map(|(cell, &width)| format!("{cell:width$}"))
+            .collect();
+        text.push_str(padded.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::summary::ROWS;
+
+    fn rendered(row: &str, members: &[(&str, f64)]) -> String {
+        let row = ROWS.iter().find(|one| one.name == row).unwrap();
+        let members = members
+            .iter()
+            .map(|&(name, ns)| (name.to_owned(), ns))
+            .collect();
+        table(&[(row, Measured::from_members(&members).unwrap())])
+    }
+
+    #[test]
+    fn a_row_says_how_far_from_the_floor_and_from_the_best_peer_it_is() {
+        let text = rendered(
+            "closed_count_1t",
+            &[
+                ("ours", 5.0),
+                ("floor", 2.5),
+                ("recloser", 10.0),
+                ("failsafe", 70.0),
+            ],
+        );
+        let line: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(
+            line[..8],
+            [
+                "closed_count_1t",
+                "5.0",
+                "2.5",
+                "2.00",
+                "recloser",
+                "0.50",
+                "70.0",
+                "10.0"
+            ]
+        );
+        assert!(text.contains("yes  ≤ 3 × floor, < recloser\n"));
+    }
+
+    #[test]
+    fn a_missed_target_is_named_and_makes_the_row_missed() {
+        let text = rendered(
+            "closed_count_1t",
+            &[("ours", 9.0), ("floor", 2.5), ("recloser", 10.0)],
+        );
+        assert!(
+            text.contains("NO   ≤ 3 × floor (NO), < recloser\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_target_that_cannot_be_judged_is_not_met() {
+        let text = rendered("closed_count_1t", &[("ours", 5.0), ("floor", 2.5)]);
+        assert!(
+            text.contains("–    ≤ 3 × floor, < recloser (not measured)\n"),
+            "{text}"
+        );
+    }
+}
