@@ -7,7 +7,7 @@ use std::{
 };
 
 use resilience_benches::ours;
-use resilience_core::{CircuitBreaker, Reset};
+use resilience_core::{ByHand, CircuitBreaker};
 
 use super::{heap, subject::Subject};
 
@@ -81,7 +81,7 @@ pub(super) fn bytes_of_transitions(breaker: CircuitBreaker) -> usize {
     for _ in 0..TRIPS {
         ours::trip(&breaker);
         breaker
-            .reset(&Reset::default())
+            .reset(&ByHand::default())
             .expect("it is neither disabled nor asked for a generation");
     }
     let held = heap::bytes().saturating_sub(before);
