@@ -37,6 +37,8 @@ mod future;
 #[cfg(feature = "tower")]
 mod layer;
 #[cfg(feature = "tower")]
+mod parking;
+#[cfg(feature = "tower")]
 mod service;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
@@ -128,6 +130,13 @@ impl CircuitBreaker {
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
         let admission = self.cell.try_acquire()?;
+        Ok(Permit::new(self.cell, admission))
+    }
+
+    #[cfg(feature = "tower")]
+    #[inline]
+    fn try_acquire_mostly_closed(&self) -> Result<Permit, Rejected> {
+        let admission = self.cell.try_acquire_mostly_closed()?;
         Ok(Permit::new(self.cell, admission))
     }
 

@@ -7,7 +7,11 @@
 //! quarter of the limit in which they began; those that are older than the
 //! ring of quarters are folded into one count.
 
-use super::{pieces::Pieces, stripes::Pen, word::is_newer};
+use super::{
+    pieces::Pieces,
+    stripes::Pen,
+    word::{Word, is_newer},
+};
 use crate::sync::{
     AtomicU64,
     Ordering::{Acquire, Relaxed},
@@ -25,15 +29,74 @@ pub(super) fn quarters(limit: std::time::Duration) -> Pieces {
 }
 
 /// One stripe's part.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Running {
     /// `tag << 32 | count`, the count signed; by quarter.
     slots: [AtomicU64; SLOTS],
     /// The same for all quarters that have left the ring; its tag has no quarter.
     older: AtomicU64,
+    /// The clock's reading when a call last began here, the state word, and the
+    /// quarter: as in the time window, what a coarse clock says of many calls
+    /// is worked out once. Only of a stripe with one writer.
+    last_ns: AtomicU64,
+    last_word: AtomicU64,
+    last_quarter: AtomicU64,
+}
+
+/// No word of a circuit whose calls are timed.
+const NO_WORD: u64 = u64::MAX;
+
+impl Default for Running {
+    fn default() -> Self {
+        Self {
+            slots: Default::default(),
+            older: AtomicU64::new(0),
+            last_ns: AtomicU64::new(0),
+            // Zero would be the first word of a breaker at the clock's origin.
+            last_word: AtomicU64::new(NO_WORD),
+            last_quarter: AtomicU64::new(0),
+        }
+    }
 }
 
 impl Running {
+    /// Adds a call that begins at `now_ns`, if another has just begun here.
+    #[inline]
+    pub(super) fn start_easily(&self, pen: Pen, word: Word, now_ns: u64) -> bool {
+        self.add_easily(pen, word, now_ns, 1)
+    }
+
+    /// Takes off a call that began at `began_ns`, if none has begun here since.
+    #[inline]
+    pub(super) fn finish_easily(&self, pen: Pen, word: Word, began_ns: u64) -> bool {
+        self.add_easily(pen, word, began_ns, -1)
+    }
+
+    #[inline]
+    fn add_easily(&self, pen: Pen, word: Word, began_ns: u64, by: i32) -> bool {
+        // The same word, so the same generation and the same limit; the same
+        // reading, so the slot's tag is the one that the last call gave it.
+        let easy = pen.is_alone()
+            && self.last_ns.load(Relaxed) == began_ns
+            && self.last_word.load(Relaxed) == word.0;
+        if easy {
+            let slot = &self.slots[index(self.last_quarter.load(Relaxed))];
+            let seen = slot.load(Relaxed);
+            // One writer: it cannot fail.
+            let _ = pen.replace(slot, seen, plus(seen, by));
+        }
+        easy
+    }
+
+    /// Remembers when a call began here, for those that begin or finish next.
+    pub(super) fn remember(&self, pen: Pen, word: Word, now_ns: u64, quarter: u64) {
+        if pen.is_alone() {
+            self.last_ns.store(now_ns, Relaxed);
+            self.last_word.store(word.0, Relaxed);
+            self.last_quarter.store(quarter, Relaxed);
+        }
+    }
+
     /// Adds a call that begins now. `true`: the first of a new quarter here, a
     /// good moment to look at [`overdue`].
     #[inline]

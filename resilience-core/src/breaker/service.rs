@@ -1,6 +1,6 @@
 //! The tower service.
 
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use tower_service::Service;
 
@@ -9,19 +9,22 @@ use super::{
     classify::Classify,
     error::{CallError, Rejected},
     future::ResponseFuture,
+    parking::Place,
 };
 
 /// Service made by [`CircuitBreakerLayer`](super::CircuitBreakerLayer).
 ///
-/// It is always ready: while the circuit is open it must refuse although the
-/// inner service is not ready. A call then finds the inner service ready or
-/// not: see [`poll_ready`](Self::poll_ready).
+/// While the circuit is open it is ready at once, to refuse: it does not wait
+/// for an inner service that is not. Who waits for one already is woken when the
+/// circuit opens.
 #[derive(Debug)]
 pub struct CircuitBreakerService<S, C> {
     inner: S,
     breaker: CircuitBreaker,
     classify: C,
     ready: Ready,
+    /// While it waits for the inner service.
+    place: Option<Place>,
 }
 
 /// What the last `poll_ready` has promised.
@@ -41,7 +44,14 @@ impl<S, C> CircuitBreakerService<S, C> {
             breaker,
             classify,
             ready: Ready::No,
+            place: None,
         }
+    }
+
+    fn ready_as<E>(&mut self, ready: Ready) -> Poll<Result<(), E>> {
+        self.ready = ready;
+        self.place = None;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -74,13 +84,22 @@ where
         // The inner service is not asked while open: it might keep something
         // ready for a call that is not made, such as a slot of a bulkhead.
         if let Some(rejected) = self.breaker.cell.refusal() {
-            self.ready = Ready::ToRefuse(rejected);
-            return Poll::Ready(Ok(()));
+            return self.ready_as(Ready::ToRefuse(rejected));
         }
-        self.ready = Ready::No;
-        ready!(self.inner.poll_ready(cx)).map_err(CallError::Inner)?;
-        self.ready = Ready::Inner;
-        Poll::Ready(Ok(()))
+        if let Poll::Ready(ready) = self.inner.poll_ready(cx) {
+            ready.map_err(CallError::Inner)?;
+            return self.ready_as(Ready::Inner);
+        }
+        // Whoever opens the circuit wakes us; perhaps somebody just has.
+        let cell = self.breaker.cell;
+        let place = self.place.get_or_insert_with(|| Place::new(cell));
+        place.wait(cx.waker());
+        // A look, too: should all calls hang, nobody else may come by.
+        cell.state();
+        match cell.refusal() {
+            Some(rejected) => self.ready_as(Ready::ToRefuse(rejected)),
+            None => Poll::Pending,
+        }
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
@@ -101,7 +120,7 @@ where
                 return ResponseFuture::refused(Rejected::new(0));
             }
         }
-        match self.breaker.try_acquire() {
+        match self.breaker.try_acquire_mostly_closed() {
             Ok(permit) => {
                 self.ready = Ready::No;
                 ResponseFuture::called(self.inner.call(request), permit, self.classify.clone())

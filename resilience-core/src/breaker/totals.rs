@@ -3,7 +3,11 @@
 //! is the window's cursor. What is counted often is counted in stripes.
 
 use super::{
-    outcome::ErrorClass, running::Running, stripes::Stripes, window::Calls, word::is_newer,
+    outcome::ErrorClass,
+    running::Running,
+    stripes::{Pen, Stripes},
+    window::Calls,
+    word::is_newer,
 };
 use crate::{
     snapshot::{ClassCount, DurationHistogram},
@@ -46,6 +50,16 @@ pub(super) struct Stripe {
     pub(super) running: Running,
     rejected: AtomicU64,
     durations: Durations,
+}
+
+impl Stripe {
+    /// Notes how long a call took.
+    #[inline]
+    pub(super) fn time(&self, pen: Pen, elapsed_ns: u64) {
+        let Durations { counts, sum_ns } = &self.durations;
+        pen.add(&counts[bucket(elapsed_ns)], 1);
+        pen.add(sum_ns, elapsed_ns);
+    }
 }
 
 impl Totals {
@@ -133,14 +147,6 @@ impl Totals {
 
     pub(super) fn failures(&self) -> u64 {
         self.window_failures.load(Relaxed) + self.other_failures.load(Relaxed)
-    }
-
-    #[inline]
-    pub(super) fn time(&self, elapsed_ns: u64) {
-        let (stripe, pen) = self.stripes.here();
-        let Durations { counts, sum_ns } = &stripe.durations;
-        pen.add(&counts[bucket(elapsed_ns)], 1);
-        pen.add(sum_ns, elapsed_ns);
     }
 
     pub(super) fn durations(&self) -> DurationHistogram {
@@ -262,9 +268,10 @@ mod tests {
     #[test]
     fn a_duration_on_a_bound_is_in_its_bucket() {
         let totals = Totals::new();
-        totals.time(5_000_000);
-        totals.time(5_000_001);
-        totals.time(u64::from(u32::MAX) * 100);
+        let (stripe, pen) = totals.stripes.here();
+        for elapsed_ns in [5_000_000, 5_000_001, u64::from(u32::MAX) * 100] {
+            stripe.time(pen, elapsed_ns);
+        }
         let durations = totals.durations();
         assert_eq!(durations.counts[0], 1);
         assert_eq!(durations.counts[1], 1);

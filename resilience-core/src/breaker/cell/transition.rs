@@ -165,6 +165,10 @@ impl Cell {
             .0
             .compare_exchange(from.0, to.0, AcqRel, Acquire)
             .ok()?;
+        #[cfg(feature = "tower")]
+        if is_open {
+            self.parking.wake_all();
+        }
         if was_open && !is_open {
             let opened_ms = self.totals.opened_at_ms.load(Relaxed);
             let open_ms = self.now_ms().saturating_sub(opened_ms);

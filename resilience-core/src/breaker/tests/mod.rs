@@ -8,6 +8,8 @@ mod life;
 mod machine;
 mod model;
 mod overrides;
+#[cfg(feature = "tower")]
+mod parking;
 mod settings;
 mod slow;
 
