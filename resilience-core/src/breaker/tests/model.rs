@@ -136,8 +136,8 @@ impl Model {
     fn open(&mut self) {
         let mut wait = ms(self.options.wait_in_open);
         for _ in 0..self.openings {
-            let multiplier = (self.options.wait_multiplier * 100.0) as u64;
-            wait = (wait * multiplier / 100).min(ms(self.options.wait_max));
+            let longer = Duration::from_millis(wait).mul_f64(self.options.wait_multiplier);
+            wait = ms(longer).min(ms(self.options.wait_max));
         }
         self.openings += 1;
         // A tick, so that it is strictly after the wait.
