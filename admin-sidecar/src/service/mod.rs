@@ -1,12 +1,12 @@
 //! How the service is found, asked, and known when it does not answer.
 
 mod ask;
+mod change;
 mod disk;
 mod find;
 mod flight;
 mod link;
 mod process;
-mod reset;
 mod wire;
 
 pub use find::RunDir;

@@ -3,6 +3,7 @@
 use jiff::{Timestamp, Unit};
 use serde::Serialize;
 
+use super::{instant, until};
 use crate::snapshot::{
     BreakerEvent, BreakerSnapshot, Cause, OverrideKind, OverrideSnapshot, State,
 };
@@ -56,7 +57,7 @@ fn summary(breaker: &BreakerSnapshot, event: Option<&BreakerEvent>, now: Timesta
             None if breaker.enabled => breaker.state.as_str(),
             None => "disabled",
         },
-        breaker.since.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        instant(breaker.since),
         ago(breaker.since, now),
     );
     match event {
@@ -78,10 +79,7 @@ fn overridden(breaker: &BreakerSnapshot, set: &OverrideSnapshot) -> String {
         OverrideKind::Disabled => "Every call is let through and nothing is counted",
         OverrideKind::MetricsOnly => "Every call is let through and counted",
     };
-    let until = match set.expires_at {
-        Some(end) => format!("until {}", end.strftime("%Y-%m-%d %H:%M:%S UTC")),
-        None => "until somebody removes the override".to_owned(),
-    };
+    let until = until(set.expires_at);
     let computed = breaker.computed_state;
     format!(" {does} {until}. Without it, it would be {computed}.")
 }

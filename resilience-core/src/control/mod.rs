@@ -5,21 +5,26 @@
 //! the black box, which answers when the process cannot.
 
 pub mod blackbox;
+mod change;
 mod explain;
 mod local;
+mod refusal;
+mod request;
 mod routes;
 pub mod socket;
 mod source;
 mod thread;
+mod until;
 
+pub use change::{Action, ChangeError, ChangeOutcome, ChangeRequest, Receipt};
 pub use explain::Explanation;
 pub use local::BLOCKED_AFTER;
-pub use routes::{ACTOR_HEADER, MOST_BODY, NOT_AFTER_HEADER, admin_router, nearest};
-pub use source::{
-    AdminSource, Condition, Observed, Receipt, ResetError, ResetOutcome, ResetRequest, Unavailable,
-};
+pub use request::{ACTOR_HEADER, MOST_BODY, NOT_AFTER_HEADER};
+pub use routes::{admin_router, nearest};
+pub use source::{AdminSource, Condition, Observed, Unavailable};
 
 pub(crate) use local::{LocalSource, TakeSnapshot};
 use socket::restrict;
 pub use thread::ControlError;
 pub(crate) use thread::{ControlThread, Plan};
+pub(crate) use until::{instant, until};
