@@ -7,11 +7,13 @@ use parking_lot::Mutex;
 
 use super::{
     Action, AdminSource, ChangeError, ChangeOutcome, ChangeRequest, Condition, Observed, Receipt,
-    Unavailable, routes::nearest, until,
+    Unavailable,
+    routes::nearest,
+    words::{set_to, until},
 };
 use crate::{
     breaker::{ByHand, ChangeRefused, Changed, Registry},
-    snapshot::{BreakerSnapshot, OverrideKind, Snapshot, State},
+    snapshot::{BreakerSnapshot, Snapshot, State},
 };
 
 /// A heartbeat older than this means that the service's runtime is blocked.
@@ -120,11 +122,7 @@ fn detail(
 ) -> String {
     let before = changed.before;
     if let Some(kind) = request.action.sets() {
-        let set = match kind {
-            OverrideKind::ForcedOpen | OverrideKind::Disabled => kind.words(),
-            OverrideKind::MetricsOnly => "set to metrics only",
-        };
-        let until = until(expires_at);
+        let (set, until) = (set_to(kind), until(expires_at));
         return if request.dry_run {
             format!("it is {before}, and would be {set} {until}")
         } else {
@@ -198,7 +196,7 @@ impl AdminSource for LocalSource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BreakerConfig, BreakerOptions, ErrorClass};
+    use crate::{BreakerConfig, BreakerOptions, ErrorClass, snapshot::OverrideKind};
 
     fn source() -> LocalSource {
         let registry = Registry::new();
@@ -314,7 +312,7 @@ mod tests {
         let breaker = source.registry.find("payment_api").unwrap();
         let shown = breaker.snapshot().overridden.unwrap().expires_at;
         assert_eq!(shown, Some(end));
-        let end = super::super::instant(end);
+        let end = super::super::words::instant(end);
 
         let disabled = format!("it was OPEN, and is disabled until {end}");
         assert_eq!(set.detail, disabled);

@@ -14,10 +14,11 @@ mod routes;
 pub mod socket;
 mod source;
 mod thread;
-mod until;
+mod words;
 
 pub use change::{Action, ChangeError, ChangeOutcome, ChangeRequest, Receipt};
 pub use explain::Explanation;
+pub(crate) use explain::why;
 pub use local::BLOCKED_AFTER;
 pub use request::{ACTOR_HEADER, MOST_BODY, NOT_AFTER_HEADER};
 pub use routes::{admin_router, nearest};
@@ -27,4 +28,4 @@ pub(crate) use local::{LocalSource, TakeSnapshot};
 use socket::restrict;
 pub use thread::ControlError;
 pub(crate) use thread::{ControlThread, Plan};
-pub(crate) use until::{instant, until};
+pub(crate) use words::{effect, until};
