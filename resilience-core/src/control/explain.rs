@@ -202,6 +202,9 @@ pub(crate) fn why(event: &BreakerEvent) -> String {
             plural(window.calls, "probe")
         ),
         Cause::RampFinished => "the growing share of calls has reached all of them".to_owned(),
+        Cause::Restored if event.mode.is_none() => {
+            "it was open when the process was last seen".to_owned()
+        }
         Cause::Restored => "it was so when the process was last seen".to_owned(),
         Cause::Config => match &event.detail {
             Some(detail) => format!("the configuration was changed ({detail})"),
@@ -405,10 +408,13 @@ mod tests {
             ),
             (
                 event(Cause::Restored),
-                "it was so when the process was last seen".to_owned(),
+                "it was open when the process was last seen".to_owned(),
             ),
             (
-                by_hand(Cause::Restored),
+                BreakerEvent {
+                    mode: Some(OverrideKind::Disabled),
+                    ..by_hand(Cause::Restored)
+                },
                 format!("it was so when the process was last seen, set {by}"),
             ),
             (
