@@ -338,6 +338,38 @@ async fn not_found() -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{BreakerConfig, ByHand, CircuitBreaker, ErrorClass, snapshot::OverrideKind};
+
+    #[test]
+    fn a_list_shows_what_callers_meet_and_what_the_state_machine_says() {
+        let breaker = CircuitBreaker::new("payment_api", BreakerConfig::default());
+        while let Ok(permit) = breaker.try_acquire() {
+            permit.failure(ErrorClass::TIMEOUT);
+        }
+        let by = ByHand {
+            actor: Some("on-call".into()),
+            reason: Some("INC-7".into()),
+            ..ByHand::default()
+        };
+        let kind = OverrideKind::Disabled;
+        breaker.set_override(kind, None, &by).unwrap();
+        let snapshot = breaker.snapshot();
+        let shown = json!(Overview::of(&snapshot));
+        let set = json!({
+            "kind": "disabled", "actor": "on-call", "reason": "INC-7",
+            "since": snapshot.overridden.as_ref().unwrap().since, "expires_at": null,
+        });
+        for (key, value) in [
+            ("state", json!("CLOSED")),
+            ("computed_state", json!("OPEN")),
+            ("override", set),
+            ("ramp_percent", json!(null)),
+            ("openings", json!(1)),
+            ("slow_running", json!(0)),
+        ] {
+            assert_eq!(shown[key], value, "{key} of {shown}");
+        }
+    }
 
     #[test]
     fn the_nearest_names_come_first_and_strangers_not_at_all() {
