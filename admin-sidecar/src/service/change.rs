@@ -8,11 +8,9 @@ use std::{
 };
 
 use http::HeaderValue;
-use jiff::Timestamp;
 use parking_lot::Mutex;
-use resilience_core::{
-    control::{Action, ChangeError, ChangeOutcome, ChangeRequest, Condition, Receipt, Unavailable},
-    snapshot::{OverrideKind, Snapshot, WindowSnapshot},
+use resilience_core::control::{
+    Action, ChangeError, ChangeOutcome, ChangeRequest, Condition, Receipt, Unavailable,
 };
 use tokio::{
     sync::{Notify, watch},
@@ -21,6 +19,7 @@ use tokio::{
 };
 
 use super::{
+    last_picture,
     link::{ServiceLink, Sight},
     wire::{self, Ticket},
 };
@@ -100,7 +99,7 @@ impl ServiceLink {
             let tried = time::timeout_at(by, self.first_try(breaker, request, &ticket));
             return match tried.await {
                 Ok(Tried::Answered(outcome) | Tried::Hopeless(outcome)) => outcome,
-                Ok(Tried::NotTaken(sight)) => last_receipt(
+                Ok(Tried::NotTaken(sight)) => last_picture::receipt(
                     breaker,
                     request.action,
                     &sight.snapshot,
@@ -327,7 +326,7 @@ impl ServiceLink {
         };
         match sight {
             Err(unavailable) => Tried::Hopeless(Err(ChangeError::Unavailable(unavailable))),
-            Ok(sight) => match refusal(breaker, request, &sight) {
+            Ok(sight) => match last_picture::refusal(breaker, request, &sight) {
                 Some(error) => Tried::Hopeless(Err(error)),
                 None => Tried::NotTaken(sight),
             },
@@ -359,7 +358,7 @@ impl ServiceLink {
     /// condition that does not hold.
     fn join_pending(&self, breaker: &str, request: &ChangeRequest) -> Outcome {
         let sight = self.last_sight();
-        match sight.and_then(|sight| moved(breaker, request, &sight.snapshot)) {
+        match sight.and_then(|sight| last_picture::moved(breaker, request, &sight.snapshot)) {
             Some(error) => Err(error),
             None => self.not_taken(breaker, request.action, ChangeOutcome::Pending),
         }
@@ -379,7 +378,7 @@ impl ServiceLink {
             _ => sight.describe(),
         };
         let detail = format!("the service has not taken it: {why}");
-        last_receipt(breaker, action, &sight.snapshot, outcome, detail)
+        last_picture::receipt(breaker, action, &sight.snapshot, outcome, detail)
     }
 
     /// Gives up what is pending: the sidecar is stopping.
@@ -418,76 +417,5 @@ async fn done(mut progress: watch::Receiver<Progress>, by: Instant) -> Option<Ou
     match &*time::timeout_at(by, done).await.ok()?.ok()? {
         Progress::Done(outcome) => Some(outcome.clone()),
         _ => None,
-    }
-}
-
-/// What the last picture says against waiting.
-fn refusal(breaker: &str, request: &ChangeRequest, sight: &Sight) -> Option<ChangeError> {
-    let names = || sight.snapshot.breakers.iter().map(|b| b.name.as_str());
-    let Some(known) = sight.snapshot.breakers.iter().find(|b| b.name == breaker) else {
-        return Some(ChangeError::Unknown {
-            name: breaker.to_owned(),
-            nearest: resilience_core::control::nearest(breaker, names()),
-        });
-    };
-    if sight.condition == Condition::Dead {
-        return Some(ChangeError::Unavailable(Unavailable {
-            what: format!("the service is {}", sight.describe()),
-            advice: "restart it, then ask again: an open circuit comes back for the rest of its \
-                     wait, an override until its end"
-                .to_owned(),
-        }));
-    }
-    let set = known.overridden.as_ref();
-    // One that has ended since is gone as soon as the service goes on.
-    let set = set.filter(|set| set.expires_at.is_none_or(|end| Timestamp::now() < end));
-    match (request.action, set.map(|set| set.kind)) {
-        (Action::Enable, None) => return Some(ChangeError::NotOverridden),
-        (Action::Reset, Some(kind)) if kind != OverrideKind::MetricsOnly => {
-            return Some(ChangeError::Overridden(kind));
-        }
-        (Action::Reset, None) if !known.enabled => return Some(ChangeError::Disabled),
-        _ => {}
-    }
-    moved(breaker, request, &sight.snapshot)
-}
-
-fn moved(breaker: &str, request: &ChangeRequest, snapshot: &Snapshot) -> Option<ChangeError> {
-    let expected = request.if_generation?;
-    let known = snapshot.breakers.iter().find(|b| b.name == breaker)?;
-    (known.generation != expected).then_some(ChangeError::Moved {
-        expected,
-        actual: known.generation,
-    })
-}
-
-/// A receipt from the last picture: nothing was changed.
-fn last_receipt(
-    breaker: &str,
-    action: Action,
-    snapshot: &Snapshot,
-    outcome: ChangeOutcome,
-    detail: String,
-) -> Outcome {
-    match snapshot.breakers.iter().find(|b| b.name == breaker) {
-        Some(known) => Ok(Receipt {
-            service: known.name.clone(),
-            replica: snapshot.replica.clone(),
-            action,
-            before: known.state,
-            after: known.state,
-            outcome,
-            generation: known.generation,
-            expires_at: None,
-            discarded: WindowSnapshot::default(),
-            detail,
-        }),
-        None => Err(ChangeError::Unknown {
-            name: breaker.to_owned(),
-            nearest: resilience_core::control::nearest(
-                breaker,
-                snapshot.breakers.iter().map(|b| b.name.as_str()),
-            ),
-        }),
     }
 }

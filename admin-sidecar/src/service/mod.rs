@@ -5,6 +5,7 @@ mod change;
 mod disk;
 mod find;
 mod flight;
+mod last_picture;
 mod link;
 mod process;
 mod wire;

@@ -69,7 +69,7 @@ pub(super) fn read(breaker: &str, status: StatusCode, body: &[u8]) -> Result<Rec
         detail: Option<String>,
         title: Option<String>,
         reason: Option<String>,
-        nearest: Vec<String>,
+        nearest: Option<Vec<String>>,
         expected: Option<u32>,
         actual: Option<u32>,
         #[serde(rename = "override")]
@@ -90,9 +90,10 @@ pub(super) fn read(breaker: &str, status: StatusCode, body: &[u8]) -> Result<Rec
     let told: Told = serde_json::from_slice(body).unwrap_or_default();
     let reason = told.reason.as_deref().unwrap_or_default();
     Err(match (status, reason) {
-        (StatusCode::NOT_FOUND, _) => ChangeError::Unknown {
+        // Without it, it is the path that an older service does not know.
+        (StatusCode::NOT_FOUND, _) if let Some(nearest) = told.nearest => ChangeError::Unknown {
             name: breaker.to_owned(),
-            nearest: told.nearest,
+            nearest,
         },
         (StatusCode::CONFLICT, "disabled") => ChangeError::Disabled,
         (StatusCode::CONFLICT, "not_overridden") => ChangeError::NotOverridden,
@@ -185,6 +186,10 @@ mod tests {
         for (status, body) in [
             (StatusCode::OK, "not a receipt"),
             (StatusCode::CONFLICT, "{}"),
+            (
+                StatusCode::NOT_FOUND,
+                r#"{"detail":"there is nothing at this path"}"#,
+            ),
             (StatusCode::INTERNAL_SERVER_ERROR, "<html>"),
         ] {
             assert!(matches!(read(status, body), ChangeError::Unavailable(_)));
