@@ -346,6 +346,13 @@ mod tests {
         while let Ok(permit) = breaker.try_acquire() {
             permit.failure(ErrorClass::TIMEOUT);
         }
+        let open = breaker.snapshot();
+        let shown = json!(Overview::of(&open));
+        assert_eq!(
+            (&shown["state"], &shown["openings"]),
+            (&json!("OPEN"), &json!(1))
+        );
+        assert_eq!(shown["override"], json!(null));
         let by = ByHand {
             actor: Some("on-call".into()),
             reason: Some("INC-7".into()),
@@ -364,7 +371,6 @@ mod tests {
             ("computed_state", json!("OPEN")),
             ("override", set),
             ("ramp_percent", json!(null)),
-            ("openings", json!(1)),
             ("slow_running", json!(0)),
         ] {
             assert_eq!(shown[key], value, "{key} of {shown}");
