@@ -77,7 +77,14 @@ GET  /admin/circuit-breaker/{svc}            one, in full
 GET  /admin/circuit-breaker/{svc}/state      {\"state\":\"CLOSED\"}, HALF_OPEN or OPEN
 GET  /admin/circuit-breaker/{svc}/explain    why it is in this state
 GET  /admin/circuit-breaker/{svc}/events     what happened to it, newest first
-POST /admin/circuit-breaker/{svc}/reset      close it; ?dry_run says what would happen
+POST /admin/circuit-breaker/{svc}/reset      close it; ?watch=5s waits and says whether it stayed so
+POST /admin/circuit-breaker/{svc}/force-open refuse every call
+POST /admin/circuit-breaker/{svc}/disable    let every call through, count nothing
+POST /admin/circuit-breaker/{svc}/metrics-only
+                                             let every call through, count, show what it would do
+POST /admin/circuit-breaker/{svc}/enable     remove what one of these three has set
+     these take ?dry_run, which says what would happen, and a JSON body, all of it optional:
+     {\"reason\": \"…\", \"if_generation\": 7}, and the three {\"for\": \"30m\"}; without: until removed
 GET  /health/live                            200 or 503: the service makes progress
 GET  /health/ready                           200 or 503: the service can take requests
 GET  /health/startup                         200 or 503: the service has started
@@ -154,7 +161,7 @@ impl Sidecar {
         let link = LinkSettings {
             run_dir,
             ask_timeout: settings.ask_timeout(),
-            patience: settings.reset_patience(),
+            patience: settings.change_patience(),
         };
         let hosts = AllowedHosts::new(admin.local_addr()?.ip(), settings.allowed_hosts());
         let token = settings.token_file().map(TokenFile::new);

@@ -36,10 +36,13 @@ pub struct Entry {
     pub time: Timestamp,
     /// Who: `token`, or `loopback` and the peer's address.
     pub actor: String,
-    /// The peer's address, or `pending` for a reset that the service took later.
+    /// The peer's address, or `pending` for a change that the service took later.
     pub from: String,
-    /// What, such as `reset`.
+    /// What, such as `reset` or `force_open`.
     pub action: &'static str,
+    /// How long an override was to last; none: until it is removed.
+    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+    pub lasts: Option<String>,
     /// The breaker's name.
     pub breaker: String,
     /// State before, where known.
@@ -146,6 +149,7 @@ mod tests {
             actor: "token".to_owned(),
             from: "127.0.0.1:5".to_owned(),
             action: "reset",
+            lasts: None,
             breaker: "payment_api".to_owned(),
             before: Some(State::Open),
             after: Some(State::Closed),

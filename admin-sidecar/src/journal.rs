@@ -1,7 +1,7 @@
 //! One change, told three times: audit line, counter, log line.
 
 use jiff::Timestamp;
-use resilience_core::control::{Receipt, ResetError, ResetOutcome, ResetRequest};
+use resilience_core::control::{ChangeError, ChangeOutcome, ChangeRequest, Receipt};
 
 use crate::{
     audit::{AuditLog, Entry},
@@ -25,17 +25,17 @@ impl Journal {
         Self { audit, metrics }
     }
 
-    /// Writes down what became of a reset. A dry run changes nothing and is
+    /// Writes down what became of a change. A dry run changes nothing and is
     /// only counted.
-    pub async fn reset(
+    pub async fn change(
         &self,
         breaker: &str,
-        request: &ResetRequest,
+        request: &ChangeRequest,
         from: Option<&str>,
-        result: &Result<Receipt, ResetError>,
+        result: &Result<Receipt, ChangeError>,
     ) {
-        let outcome = label(result);
-        self.metrics.command("reset", outcome);
+        let (action, outcome) = (request.action.as_str(), label(result));
+        self.metrics.command(action, outcome);
         if request.dry_run {
             return;
         }
@@ -45,16 +45,24 @@ impl Journal {
         };
         let actor = request.actor.as_deref().unwrap_or("unknown");
         if result.is_ok() {
-            tracing::info!(breaker, actor, outcome, "reset: {detail}");
+            tracing::info!(breaker, actor, outcome, "{action}: {detail}");
         } else {
-            tracing::warn!(class = outcome, breaker, actor, "reset refused: {detail}");
+            tracing::warn!(
+                class = outcome,
+                breaker,
+                actor,
+                "{action} refused: {detail}"
+            );
         }
         let receipt = result.as_ref().ok();
         let entry = Entry {
             time: Timestamp::now(),
             actor: actor.to_owned(),
             from: from.unwrap_or("unknown").to_owned(),
-            action: "reset",
+            action,
+            lasts: request
+                .lasts
+                .map(|lasts| humantime::format_duration(lasts).to_string()),
             breaker: cut(breaker),
             before: receipt.map(|receipt| receipt.before),
             after: receipt.map(|receipt| receipt.after),
@@ -78,17 +86,21 @@ impl Journal {
 }
 
 /// The one place where a result becomes a metric label.
-fn label(result: &Result<Receipt, ResetError>) -> &'static str {
+fn label(result: &Result<Receipt, ChangeError>) -> &'static str {
     match result {
         Ok(receipt) => match receipt.outcome {
-            ResetOutcome::Applied => "applied",
-            ResetOutcome::DryRun => "dry_run",
-            ResetOutcome::Pending => "pending",
-            ResetOutcome::Reopened => "reopened",
+            ChangeOutcome::Applied => "applied",
+            ChangeOutcome::DryRun => "dry_run",
+            ChangeOutcome::Pending => "pending",
+            ChangeOutcome::Reopened => "reopened",
         },
-        Err(ResetError::Unknown { .. }) => "unknown",
-        Err(ResetError::Moved { .. }) => "moved",
-        Err(ResetError::Disabled) => "disabled",
+        Err(ChangeError::Unknown { .. }) => "unknown",
+        Err(ChangeError::Moved { .. }) => "moved",
+        Err(ChangeError::Disabled) => "disabled",
+        Err(ChangeError::Overridden(_)) => "overridden",
+        Err(ChangeError::NotOverridden) => "not_overridden",
+        Err(ChangeError::Pending(_)) => "behind_pending",
+        Err(ChangeError::KeyUsed(_)) => "key_used",
         // Non-exhaustive: what is not known here was not done either.
         Err(_) => "unavailable",
     }

@@ -64,10 +64,10 @@ pub struct Args {
           value_parser = humantime::parse_duration)]
     pub ask_timeout: Duration,
 
-    /// How long a reset that a hung service has not taken is tried again, 1s to 1h
-    #[arg(long, env = "ADMIN_RESET_PATIENCE", value_name = "DURATION", default_value = "60s",
+    /// How long a change that a hung service has not taken is tried again, 1s to 1h
+    #[arg(long, env = "ADMIN_CHANGE_PATIENCE", value_name = "DURATION", default_value = "60s",
           value_parser = humantime::parse_duration)]
-    pub reset_patience: Duration,
+    pub change_patience: Duration,
 }
 
 const EXAMPLES: &str = "\
@@ -133,9 +133,9 @@ impl TryFrom<Args> for Settings {
             "10ms to 300ms",
         )?;
         check(
-            (Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&args.reset_patience),
-            "--reset-patience",
-            humantime::format_duration(args.reset_patience).to_string(),
+            (Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&args.change_patience),
+            "--change-patience",
+            humantime::format_duration(args.change_patience).to_string(),
             "1s to 1h",
         )?;
         if let Some(name) = &args.service {
@@ -225,10 +225,10 @@ impl Settings {
         self.args.ask_timeout
     }
 
-    /// How long a pending reset is tried again.
+    /// How long a pending change is tried again.
     #[must_use]
-    pub fn reset_patience(&self) -> Duration {
-        self.args.reset_patience
+    pub fn change_patience(&self) -> Duration {
+        self.args.change_patience
     }
 }
 
@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(settings.admin_listen().to_string(), "127.0.0.1:9000");
         assert_eq!(settings.public_listen().to_string(), "0.0.0.0:9001");
         assert_eq!(settings.ask_timeout(), Duration::from_millis(250));
-        assert_eq!(settings.reset_patience(), Duration::from_secs(60));
+        assert_eq!(settings.change_patience(), Duration::from_secs(60));
         assert_eq!(
             settings.audit_log(),
             Path::new("/run/resilience/audit.jsonl")
@@ -261,7 +261,7 @@ mod tests {
             (&["--admin-listen", "0.0.0.0:9000"][..], "--token-file"),
             (&["--admin-listen", "[::]:9000"], "--token-file"),
             (&["--ask-timeout", "2s"], "10ms to 300ms"),
-            (&["--reset-patience", "0s"], "1s to 1h"),
+            (&["--change-patience", "0s"], "1s to 1h"),
             (&["--service", "../x"], "a name"),
             (&["--allowed-host", "a:80"], "without port"),
             (&["--token-file", "/nonexistent/t"], "--token-file"),

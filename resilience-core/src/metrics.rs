@@ -132,6 +132,11 @@ fn breakers(breakers: &[BreakerSnapshot]) -> Vec<MetricFamily> {
             (labels, number(t.count))
         })
     });
+    let overrides = breakers.iter().filter_map(|b| {
+        let set = b.overridden.as_ref()?;
+        let labels = vec![("service", b.name.as_str()), ("kind", set.kind.as_str())];
+        Some((labels, 1.0))
+    });
     let durations = breakers
         .iter()
         .filter(|b| !b.durations.counts.is_empty())
@@ -139,8 +144,23 @@ fn breakers(breakers: &[BreakerSnapshot]) -> Vec<MetricFamily> {
     vec![
         gauge(
             "circuit_breaker_state",
-            "State of the circuit: 0 closed, 1 half-open, 2 open; 0 while disabled",
+            "State of the circuit: 0 closed, 1 half-open, 2 open; forced open is 2, disabled 0",
             each(|b| f64::from(b.gauge())),
+        ),
+        gauge(
+            "circuit_breaker_computed_state",
+            "What the state machine says, whatever is set by hand: 0 closed, 1 half-open, 2 open",
+            each(|b| f64::from(b.computed_state.gauge())),
+        ),
+        gauge(
+            "circuit_breaker_override",
+            "1 while an override of this kind is set by hand; no series without one",
+            overrides,
+        ),
+        gauge(
+            "circuit_breaker_slow_calls_running",
+            "Calls that still run and are slower than slow_call_duration already",
+            each(|b| f64::from(b.slow_running)),
         ),
         counter(
             "circuit_breaker_failures_total",
@@ -384,7 +404,7 @@ const fn number(count: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BreakerConfig, ErrorClass, Registry};
+    use crate::{BreakerConfig, ByHand, ErrorClass, Registry, snapshot::OverrideKind};
 
     fn snapshot() -> Snapshot {
         let registry = Registry::new();
@@ -407,6 +427,7 @@ mod tests {
         let text = render(&snapshot());
         for line in [
             "circuit_breaker_state{service=\"payment_api\"} 2",
+            "circuit_breaker_slow_calls_running{service=\"payment_api\"} 0",
             "circuit_breaker_failures_total{service=\"payment_api\"} 20",
             "circuit_breaker_calls_total{service=\"payment_api\",outcome=\"rejected\"} 1",
             "circuit_breaker_transitions_total{service=\"payment_api\",from=\"CLOSED\",to=\"OPEN\",cause=\"failure_rate\"} 1",
@@ -429,6 +450,53 @@ mod tests {
             .filter(|l| l.starts_with("circuit_breaker_state{"))
             .count();
         assert_eq!(series, 1);
+    }
+
+    #[test]
+    fn an_override_is_one_series_of_its_kind_while_it_is_set_and_none_without_it() {
+        let registry = Registry::new();
+        let breaker = registry.get_or_create("payment_api", &BreakerConfig::default());
+        let rendered = || {
+            let text = render(&Snapshot {
+                breakers: registry.snapshot(),
+                ..Snapshot::of_nothing("payments-api")
+            });
+            let line = |name: &str| {
+                let lines = text.lines().filter(|line| line.starts_with(name));
+                lines.map(str::to_owned).collect::<Vec<_>>()
+            };
+            [
+                line("circuit_breaker_override{"),
+                line("circuit_breaker_state{"),
+                line("circuit_breaker_computed_state{"),
+            ]
+        };
+        let one =
+            |name: &str, value: u8| vec![format!("{name}{{service=\"payment_api\"}} {value}")];
+        let set = |kind: &str| {
+            let labels = format!("service=\"payment_api\",kind=\"{kind}\"");
+            vec![format!("circuit_breaker_override{{{labels}}} 1")]
+        };
+        let (state, computed) = ("circuit_breaker_state", "circuit_breaker_computed_state");
+        assert_eq!(rendered(), [vec![], one(state, 0), one(computed, 0)]);
+
+        let by = ByHand::default();
+        for (kind, word, meets) in [
+            (OverrideKind::ForcedOpen, "forced_open", 2),
+            (OverrideKind::Disabled, "disabled", 0),
+            (OverrideKind::MetricsOnly, "metrics_only", 0),
+        ] {
+            breaker.set_override(kind, None, &by).unwrap();
+            let expected = [set(word), one(state, meets), one(computed, 0)];
+            assert_eq!(rendered(), expected);
+        }
+        for _ in 0..20 {
+            breaker.try_acquire().unwrap().failure(ErrorClass::TIMEOUT);
+        }
+        let expected = [set("metrics_only"), one(state, 0), one(computed, 2)];
+        assert_eq!(rendered(), expected);
+        breaker.enable(&by).unwrap();
+        assert_eq!(rendered(), [vec![], one(state, 2), one(computed, 2)]);
     }
 
     #[test]

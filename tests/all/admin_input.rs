@@ -288,6 +288,146 @@ async fn a_reset_does_what_it_was_asked_once_and_says_what_came_of_it() {
 }
 
 #[tokio::test]
+async fn an_override_asked_for_wrongly_is_refused_with_a_reason_and_sets_nothing() {
+    let (_ground, api, sidecar) = start().await;
+    let long = "9".repeat(4_000);
+    let bad = [
+        "{\"for\": ".to_owned(),
+        "{\"for\": \"30m\"".to_owned(),
+        "[\"30m\"]".to_owned(),
+        "\"30m\"".to_owned(),
+        "null".to_owned(),
+        "\u{0}".to_owned(),
+        json!({"for": ""}).to_string(),
+        json!({"for": " "}).to_string(),
+        json!({"for": "30"}).to_string(),
+        json!({"for": 30}).to_string(),
+        json!({"for": 1.5e300}).to_string(),
+        json!({"for": true}).to_string(),
+        json!({"for": {"minutes": 30}}).to_string(),
+        json!({"for": "0s"}).to_string(),
+        json!({"for": "999ms"}).to_string(),
+        json!({"for": "30d 1ms"}).to_string(),
+        json!({"for": "1month"}).to_string(),
+        json!({"for": "-5m"}).to_string(),
+        json!({"for": "5 mintues"}).to_string(),
+        json!({"for": "１h"}).to_string(),
+        json!({"for": "1h\u{0}"}).to_string(),
+        json!({ "for": format!("{long}s") }).to_string(),
+        json!({"fro": "30m"}).to_string(),
+        json!({"for": "30m", "until": "14:30"}).to_string(),
+        r#"{"for": "30m", "for": "1h"}"#.to_owned(),
+        json!({"for": "30m", "if_generation": -1}).to_string(),
+        json!({"for": "30m", "if_generation": 4_294_967_296_u64}).to_string(),
+        json!({"for": "30m", "reason": ["x"]}).to_string(),
+        json!({"for": "30m", "reason": "x".repeat(501)}).to_string(),
+    ];
+    let of = |action: &str| format!("{BREAKER}/{action}");
+    for door in [&sidecar.admin, &api.socket] {
+        for action in ["force-open", "disable", "metrics-only"] {
+            for body in &bad {
+                let refused = door.post_json(&of(action), body).await;
+                let refused = refused.problem(400);
+                assert!(
+                    refused["advice"].as_str().is_some_and(|a| !a.is_empty()),
+                    "{action} {body}: {refused}"
+                );
+            }
+            for query in ["watch=5s", "for=30m", "dry_run=1"] {
+                let refused = door.post(&format!("{}?{query}", of(action))).await;
+                let refused = refused.problem(400);
+                assert!(refused["detail"].as_str().unwrap().contains(query));
+            }
+        }
+        for action in ["reset", "enable"] {
+            let refused = door.post_json(&of(action), r#"{"for": "30m"}"#).await;
+            refused.problem(400);
+        }
+        for action in ["force-open", "disable", "metrics-only", "enable"] {
+            let unknown = format!("/admin/circuit-breaker/paymant_api/{action}");
+            let unknown = door.post(&unknown).await.problem(404);
+            assert_eq!(unknown["nearest"], json!(["payment_api"]), "{action}");
+            let wrong = door.get(&of(action)).await;
+            wrong.problem(405);
+            assert_eq!(wrong.header("allow"), "POST", "{wrong:?}");
+        }
+        door.post(&of("force_open")).await.problem(404);
+        door.post(&of("enable")).await.problem(409);
+    }
+    let late = [("X-Admin-Not-After", "2020-01-01T00:00:00Z")];
+    let path = of("force-open");
+    let refused = api.socket.ask(Method::POST, &path, &late, "").await;
+    refused.problem(412);
+    let foreign = [("Origin", "http://evil.example")];
+    let refused = sidecar.admin.ask(Method::POST, &path, &foreign, "").await;
+    refused.problem(403);
+
+    // After all that, nothing is set, and nothing has happened.
+    let shown = breaker(&sidecar.admin).await;
+    assert_eq!(shown["override"], Value::Null, "{shown}");
+    assert_eq!(shown["generation"], 0, "{shown}");
+    assert_eq!(api.get("/rates/EUR").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_override_does_what_it_was_asked_once_and_says_what_came_of_it() {
+    let (_ground, api, sidecar) = start().await;
+    let of = |action: &str| format!("{BREAKER}/{action}");
+    for (door, key) in [(&sidecar.admin, "sidecar-1"), (&api.socket, "socket-1")] {
+        let rehearsed = door.post(&format!("{}?dry_run", of("force-open"))).await;
+        assert_eq!(rehearsed.status, 200, "{rehearsed:?}");
+        let rehearsed = rehearsed.json();
+        assert_eq!(rehearsed["outcome"], "dry_run", "{rehearsed}");
+        assert_eq!(breaker(door).await["override"], Value::Null);
+
+        // Once for one key, and for nothing else.
+        let headers = [
+            ("Idempotency-Key", key),
+            ("Content-Type", "application/json"),
+        ];
+        let (force, hour) = (of("force-open"), r#"{"for": "1h"}"#);
+        let first = door.ask(Method::POST, &force, &headers, hour).await;
+        assert_eq!(first.status, 200, "{first:?}");
+        let again = door.ask(Method::POST, &force, &headers, hour).await;
+        assert_eq!(again.json(), first.json());
+        for (path, body) in [(&force, "{}"), (&of("disable"), hour)] {
+            let other = door.ask(Method::POST, path, &headers, body).await;
+            assert_eq!(other.problem(422)["used_for"], "force_open", "{other:?}");
+        }
+        let shown = breaker(door).await;
+        assert_eq!(
+            (&shown["state"], &shown["computed_state"]),
+            (&json!("OPEN"), &json!("CLOSED")),
+            "{shown}"
+        );
+        assert_eq!(shown["override"]["kind"], "forced_open", "{shown}");
+        assert_eq!(shown["generation"], first.json()["generation"]);
+        assert_eq!(door.get(STATE).await.text(), r#"{"state":"OPEN"}"#);
+        assert_eq!(
+            api.get("/rates/EUR").await.problem(503)["detail"],
+            "Circuit is open"
+        );
+
+        // What stands in the way is named, with the way around it.
+        let reset = door.post(RESET).await.problem(409);
+        assert_eq!(reset["override"], "forced_open", "{reset}");
+        assert!(reset["advice"].as_str().unwrap().contains("/enable"));
+        let moved = door
+            .post_json(&of("enable"), r#"{"if_generation": 77}"#)
+            .await;
+        assert_eq!(moved.problem(409)["expected"], 77);
+
+        let generation = shown["generation"].as_u64().unwrap();
+        let right = json!({ "if_generation": generation, "reason": "they are back" });
+        let removed = door.post_json(&of("enable"), &right.to_string()).await;
+        assert_eq!(removed.status, 200, "{removed:?}");
+        assert_eq!(removed.json()["after"], "CLOSED");
+        assert_eq!(breaker(door).await["override"], Value::Null);
+        assert_eq!(api.get("/rates/EUR").await.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn the_same_paths_work_with_curl_over_the_unix_socket() {
     let (ground, api, _sidecar) = start().await;
     ground.trip(&api).await;

@@ -39,8 +39,8 @@ async fn a_black_box_that_cannot_be_believed_is_set_aside_and_the_service_starts
     let mut corrupt = good.clone();
     *corrupt.last_mut().unwrap() ^= 0x04;
     let half = &good[..good.len() / 2];
-    let newest = format!("format {}, this version reads up to {FORMAT}", FORMAT + 1);
     let newer = format!("resilience-black-box {} 2 00000000\n{{}}", FORMAT + 1);
+    let too_new = format!("format {}, this version reads up to {FORMAT}", FORMAT + 1);
     let other = {
         let mut other = snapshot.clone();
         other.service = "ledger".to_owned();
@@ -54,7 +54,7 @@ async fn a_black_box_that_cannot_be_believed_is_set_aside_and_the_service_starts
         ("empty", b"", "no header line"),
         ("foreign", b"#!/bin/sh\nexit 0\n", "another kind of file"),
         ("of-another-service", &other, "it belongs to `ledger`"),
-        ("newer", newer.as_bytes(), &newest),
+        ("newer", newer.as_bytes(), &too_new),
     ];
     ground.stub.set_fault(resilience_examples::Mode::Ok.into());
     for (case, content, reason) in cases {

@@ -128,7 +128,7 @@ async fn a_stopped_service_is_answered_for_and_takes_a_waiting_reset_exactly_onc
 
 #[tokio::test]
 async fn a_reset_that_was_given_up_is_not_made_when_the_service_goes_on() {
-    let builder = Stack::builder().sidecar_arg("--reset-patience=1s");
+    let builder = Stack::builder().sidecar_arg("--change-patience=1s");
     let stack = builder.start().await;
     stack.break_upstream().await;
     stack.api().signal(Signal::STOP).unwrap();

@@ -8,4 +8,6 @@ mod configuration;
 mod database;
 mod faults;
 mod logs;
+mod mistakes;
+mod overrides;
 mod rb004;

@@ -53,6 +53,32 @@ impl Metrics {
             .map(|sample| sample.value)
     }
 
+    /// How many series there are of that name.
+    #[must_use]
+    pub fn count(&self, name: &str) -> usize {
+        let of = self.samples.iter().filter(|sample| sample.name == name);
+        of.count()
+    }
+
+    /// All that must never go back: counters and the parts of histograms, by
+    /// `name{key="value",…}`, keys in order.
+    #[must_use]
+    pub fn counters(&self) -> BTreeMap<String, f64> {
+        let parts = ["_total", "_bucket", "_count", "_sum"];
+        let only_grow = |sample: &&Sample| parts.iter().any(|part| sample.name.ends_with(part));
+        let named = |sample: &Sample| {
+            let labels = sample.labels.iter();
+            let labels: Vec<_> = labels
+                .map(|(key, value)| format!("{key}={value:?}"))
+                .collect();
+            (
+                format!("{}{{{}}}", sample.name, labels.join(",")),
+                sample.value,
+            )
+        };
+        self.samples.iter().filter(only_grow).map(named).collect()
+    }
+
     /// The sum over all series of that name that have these labels, and
     /// perhaps others.
     #[must_use]

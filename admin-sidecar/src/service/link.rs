@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use resilience_core::{
     control::{
-        AdminSource, BLOCKED_AFTER, Condition, Observed, Receipt, ResetError, ResetRequest,
+        AdminSource, BLOCKED_AFTER, ChangeError, ChangeRequest, Condition, Observed, Receipt,
         Unavailable,
         blackbox::{self, BlackBoxError},
     },
@@ -20,11 +20,11 @@ use tokio::time::{self, Instant, MissedTickBehavior};
 
 use super::{
     ask::{AskError, Asker},
+    change::Changes,
     disk::Disk,
     find::{Found, RunDir},
     flight::Flight,
     process,
-    reset::Resets,
 };
 use crate::{guard, journal::Journal};
 
@@ -44,7 +44,7 @@ pub struct LinkSettings {
     pub run_dir: RunDir,
     /// The deadline of one question.
     pub ask_timeout: Duration,
-    /// How long a reset that the service has not taken is tried again.
+    /// How long a change that the service has not taken is tried again.
     pub patience: Duration,
 }
 
@@ -58,7 +58,7 @@ pub struct ServiceLink {
 pub(super) struct Inner {
     pub(super) settings: LinkSettings,
     pub(super) asker: Asker,
-    pub(super) resets: Resets,
+    pub(super) changes: Changes,
     pub(super) journal: Journal,
     disk: Disk,
     flight: Flight<Result<Sight, Unavailable>>,
@@ -128,7 +128,7 @@ impl ServiceLink {
             inner: Arc::new(Inner {
                 asker: Asker::new(settings.ask_timeout),
                 settings,
-                resets: Resets::default(),
+                changes: Changes::default(),
                 journal,
                 disk: Disk::new(),
                 flight: Flight::new(),
@@ -207,22 +207,22 @@ impl AdminSource for ServiceLink {
         })
     }
 
-    async fn reset(&self, breaker: &str, request: ResetRequest) -> Result<Receipt, ResetError> {
+    async fn change(&self, breaker: &str, request: ChangeRequest) -> Result<Receipt, ChangeError> {
         let (link, breaker) = (self.clone(), breaker.to_owned());
         let from = guard::caller();
         // A task of its own: a client that hangs up must not lose the audit
-        // line of a reset that was made.
+        // line of a change that was made.
         let done = tokio::spawn(async move {
-            let result = link.reset_in_time(&breaker, &request).await;
+            let result = link.change_in_time(&breaker, &request).await;
             link.inner
                 .journal
-                .reset(&breaker, &request, from.as_deref(), &result)
+                .change(&breaker, &request, from.as_deref(), &result)
                 .await;
             result
         });
         done.await.unwrap_or_else(|_| {
-            Err(ResetError::Unavailable(Unavailable {
-                what: "the reset broke off inside the sidecar".to_owned(),
+            Err(ChangeError::Unavailable(Unavailable {
+                what: "the change broke off inside the sidecar".to_owned(),
                 advice: "read the breaker's state, then ask again".to_owned(),
             }))
         })
@@ -396,6 +396,7 @@ async fn last_known(inner: &Inner, found: &Found, error: &AskError) -> Result<Si
         condition,
     })
 }
+
 /// Reads a black box; `None` if there is none.
 fn read_black_box(path: &Path) -> Result<Option<Snapshot>, String> {
     match blackbox::read(path) {

@@ -1,12 +1,13 @@
 //! How the service is found, asked, and known when it does not answer.
 
 mod ask;
+mod change;
 mod disk;
 mod find;
 mod flight;
+mod last_picture;
 mod link;
 mod process;
-mod reset;
 mod wire;
 
 pub use find::RunDir;

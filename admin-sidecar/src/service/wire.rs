@@ -1,4 +1,4 @@
-//! A reset on the wire: the question put to the service, and its answer.
+//! A change on the wire: the question put to the service, and its answer.
 
 use std::{
     collections::hash_map::RandomState,
@@ -12,12 +12,15 @@ use std::{
 use axum::body::Bytes;
 use http::{Request, StatusCode, header};
 use jiff::Timestamp;
-use resilience_core::control::{
-    ACTOR_HEADER, NOT_AFTER_HEADER, Receipt, ResetError, ResetRequest, Unavailable,
+use resilience_core::{
+    control::{
+        ACTOR_HEADER, Action, ChangeError, ChangeRequest, NOT_AFTER_HEADER, Receipt, Unavailable,
+    },
+    snapshot::OverrideKind,
 };
 use serde::Deserialize;
 
-/// What all tries of one reset have in common. A try that timed out cannot be
+/// What all tries of one change have in common. A try that timed out cannot be
 /// taken back: it may lie unread in the socket of a stopped process, which
 /// takes it from there when it goes on.
 #[derive(Debug)]
@@ -41,12 +44,12 @@ impl Ticket {
 /// The question.
 pub(super) fn question(
     breaker: &str,
-    request: &ResetRequest,
+    request: &ChangeRequest,
     ticket: &Ticket,
 ) -> Result<Request<Bytes>, Box<dyn Error + Send + Sync>> {
     let query = if request.dry_run { "?dry_run" } else { "" };
-    let path = path_segment(breaker);
-    let mut question = Request::post(format!("/admin/circuit-breaker/{path}/reset{query}"))
+    let (name, action) = (path_segment(breaker), request.action.path());
+    let mut question = Request::post(format!("/admin/circuit-breaker/{name}/{action}{query}"))
         .header(header::CONTENT_TYPE, "application/json")
         .header("idempotency-key", &ticket.key);
     if let Some(actor) = &request.actor {
@@ -55,24 +58,27 @@ pub(super) fn question(
     if let Some(not_after) = ticket.not_after {
         question = question.header(NOT_AFTER_HEADER, not_after.to_string());
     }
-    Ok(question.body(Bytes::from(serde_json::to_vec(request)?))?)
+    Ok(question.body(Bytes::from(request.body().to_string()))?)
 }
 
 /// The service's answer, believed only as far as it can be read.
-pub(super) fn read(breaker: &str, status: StatusCode, body: &[u8]) -> Result<Receipt, ResetError> {
+pub(super) fn read(breaker: &str, status: StatusCode, body: &[u8]) -> Result<Receipt, ChangeError> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Told {
         detail: Option<String>,
         title: Option<String>,
         reason: Option<String>,
-        nearest: Vec<String>,
+        nearest: Option<Vec<String>>,
         expected: Option<u32>,
         actual: Option<u32>,
+        #[serde(rename = "override")]
+        overridden: Option<OverrideKind>,
+        used_for: Option<Action>,
     }
     let odd = |what: String| {
-        ResetError::Unavailable(Unavailable {
-            what: format!("the service's answer to the reset cannot be used: {what}"),
+        ChangeError::Unavailable(Unavailable {
+            what: format!("the service's answer to the change cannot be used: {what}"),
             advice: "read the breaker's state; if it is not what you asked for, look at the \
                      service's log"
                 .to_owned(),
@@ -82,16 +88,25 @@ pub(super) fn read(breaker: &str, status: StatusCode, body: &[u8]) -> Result<Rec
         return serde_json::from_slice(body).map_err(|error| odd(error.to_string()));
     }
     let told: Told = serde_json::from_slice(body).unwrap_or_default();
-    Err(match (status, told.expected, told.actual) {
-        (StatusCode::NOT_FOUND, ..) => ResetError::Unknown {
+    let reason = told.reason.as_deref().unwrap_or_default();
+    Err(match (status, reason) {
+        // Without it, it is the path that an older service does not know.
+        (StatusCode::NOT_FOUND, _) if let Some(nearest) = told.nearest => ChangeError::Unknown {
             name: breaker.to_owned(),
-            nearest: told.nearest,
+            nearest,
         },
-        (StatusCode::CONFLICT, Some(expected), Some(actual)) => {
-            ResetError::Moved { expected, actual }
+        (StatusCode::CONFLICT, "disabled") => ChangeError::Disabled,
+        (StatusCode::CONFLICT, "not_overridden") => ChangeError::NotOverridden,
+        (StatusCode::CONFLICT, "overridden") if let Some(kind) = told.overridden => {
+            ChangeError::Overridden(kind)
         }
-        (StatusCode::CONFLICT, ..) if told.reason.as_deref() == Some("disabled") => {
-            ResetError::Disabled
+        (StatusCode::CONFLICT, _)
+            if let (Some(expected), Some(actual)) = (told.expected, told.actual) =>
+        {
+            ChangeError::Moved { expected, actual }
+        }
+        (StatusCode::UNPROCESSABLE_ENTITY, "key_used") if let Some(action) = told.used_for => {
+            ChangeError::KeyUsed(action)
         }
         _ => odd(format!(
             "{status} {}",
@@ -114,7 +129,7 @@ fn path_segment(name: &str) -> String {
     segment
 }
 
-/// Unique, not secret: it only tells this reset from others.
+/// Unique, not secret: it only tells this change from others.
 pub(super) fn new_key() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     // ordering: Relaxed. A number of its own for each caller is all that is
@@ -126,6 +141,8 @@ pub(super) fn new_key() -> String {
 
 #[cfg(test)]
 mod tests {
+    use resilience_core::Problem;
+
     use super::*;
 
     #[test]
@@ -143,23 +160,39 @@ mod tests {
     fn the_services_refusals_are_understood() {
         let read = |status, body: &str| read("a", status, body.as_bytes()).unwrap_err();
         let error = read(StatusCode::NOT_FOUND, r#"{"nearest":["ab"]}"#);
-        assert!(matches!(error, ResetError::Unknown { nearest, .. } if nearest == ["ab"]));
+        assert!(matches!(error, ChangeError::Unknown { nearest, .. } if nearest == ["ab"]));
         let error = read(StatusCode::CONFLICT, r#"{"expected":3,"actual":4}"#);
         assert!(matches!(
             error,
-            ResetError::Moved {
+            ChangeError::Moved {
                 expected: 3,
                 actual: 4
             }
         ));
-        let error = read(StatusCode::CONFLICT, r#"{"reason":"disabled"}"#);
-        assert!(matches!(error, ResetError::Disabled));
+        for refusal in [
+            ChangeError::Disabled,
+            ChangeError::NotOverridden,
+            ChangeError::Overridden(OverrideKind::ForcedOpen),
+            ChangeError::KeyUsed(Action::MetricsOnly),
+            ChangeError::Moved {
+                expected: 3,
+                actual: 4,
+            },
+        ] {
+            let said = Problem::from(refusal.clone());
+            let body = serde_json::to_string(&said).unwrap();
+            assert_eq!(read(said.status, &body).to_string(), refusal.to_string());
+        }
         for (status, body) in [
             (StatusCode::OK, "not a receipt"),
             (StatusCode::CONFLICT, "{}"),
+            (
+                StatusCode::NOT_FOUND,
+                r#"{"detail":"there is nothing at this path"}"#,
+            ),
             (StatusCode::INTERNAL_SERVER_ERROR, "<html>"),
         ] {
-            assert!(matches!(read(status, body), ResetError::Unavailable(_)));
+            assert!(matches!(read(status, body), ChangeError::Unavailable(_)));
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod binary;
 mod guards;
+mod overrides;
 mod reads;
 mod resets;
 mod support;

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use jiff::SignedDuration;
+use resilience_core::control::Action;
 use tokio::task::JoinSet;
 
 use crate::support::{BOUND, Rig, STATE, Service, ask, dead_pid, snapshot};
@@ -241,10 +242,9 @@ async fn the_index_lists_the_paths() {
     let rig = Rig::start(&[]).await;
     let index = rig.get("/").await;
     assert_eq!(index.status, 200);
-    assert!(
-        index
-            .body
-            .contains("POST /admin/circuit-breaker/{svc}/reset")
-    );
+    for action in Action::ALL {
+        let line = format!("POST /admin/circuit-breaker/{{svc}}/{}", action.path());
+        assert!(index.body.contains(&line), "{line}");
+    }
     rig.get("/nowhere").await.assert_problem(404);
 }

@@ -201,7 +201,7 @@ async fn a_dead_service_takes_no_reset_and_the_answer_says_what_to_do() {
 
 #[tokio::test]
 async fn a_reset_that_is_never_taken_expires() {
-    let rig = Rig::start(&["--reset-patience", "1s"]).await;
+    let rig = Rig::start(&["--change-patience", "1s"]).await;
     rig.write_black_box(&snapshot(std::process::id()));
     let _listener = rig.hang();
     assert_eq!(rig.reset().await.status, 202);

@@ -20,8 +20,8 @@ use axum::{
 use clap::Parser;
 use parking_lot::Mutex;
 use resilience_core::{
-    control::{Receipt, ResetOutcome},
-    snapshot::{Snapshot, State, WindowSnapshot},
+    control::{Action, ChangeOutcome, Receipt},
+    snapshot::{FORMAT, OverrideSnapshot, Snapshot, State, WindowSnapshot},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -37,7 +37,7 @@ pub(crate) const BOUND: Duration = Duration::from_millis(500);
 pub(crate) fn snapshot(pid: u32) -> Snapshot {
     let now = jiff::Timestamp::now();
     serde_json::from_value(json!({
-        "format": resilience_core::snapshot::FORMAT, "service": "api", "replica": format!("host.{pid}"), "pid": pid,
+        "format": FORMAT, "service": "api", "replica": format!("host.{pid}"), "pid": pid,
         "version": "1.2.3", "started_at": now, "taken_at": now, "heartbeat_age_ms": 20,
         "breakers": [{
             "name": "payment_api", "state": "OPEN", "enabled": true, "generation": 7,
@@ -60,7 +60,7 @@ pub(crate) fn snapshot(pid: u32) -> Snapshot {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) snapshot: Snapshot,
-    /// Receipts by idempotency key: their number is how often it was reset.
+    /// Receipts by idempotency key: their number is how often it was changed.
     pub(crate) applied: HashMap<String, Receipt>,
     pub(crate) actors: Vec<String>,
     pub(crate) asked: u32,
@@ -83,12 +83,18 @@ impl Service {
     fn router(&self) -> Router {
         Router::new()
             .route("/snapshot", get(picture))
-            .route("/admin/circuit-breaker/{svc}/reset", post(reset))
+            .route("/admin/circuit-breaker/{svc}/{action}", post(change))
             .with_state(self.clone())
     }
 
     pub(crate) fn resets(&self) -> usize {
-        self.0.lock().applied.len()
+        self.changes(Action::Reset)
+    }
+
+    pub(crate) fn changes(&self, action: Action) -> usize {
+        let inner = self.0.lock();
+        let made = inner.applied.values().filter(|made| made.action == action);
+        made.count()
     }
 }
 
@@ -99,14 +105,16 @@ async fn picture(Shared(service): Shared<Service>) -> Json<Snapshot> {
     Json(inner.snapshot.clone())
 }
 
-async fn reset(
+async fn change(
     Shared(service): Shared<Service>,
-    UrlPath(svc): UrlPath<String>,
+    UrlPath((svc, action)): UrlPath<(String, String)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let header = |name: &str| headers[name].to_str().unwrap().to_owned();
     let asked: Value = serde_json::from_slice(&body).unwrap();
+    let action = Action::ALL.into_iter().find(|one| one.path() == action);
+    let action = action.unwrap();
     let mut inner = service.0.lock();
     if svc != "payment_api" {
         let body = Json(json!({"nearest": ["payment_api"]}));
@@ -125,17 +133,32 @@ async fn reset(
         return Json(receipt.clone()).into_response();
     }
     let breaker = &mut inner.snapshot.breakers[0];
+    let after = match action {
+        Action::ForceOpen => State::Open,
+        _ => State::Closed,
+    };
+    breaker.overridden = action.sets().map(|kind| OverrideSnapshot {
+        kind,
+        actor: None,
+        reason: asked["reason"].as_str().map(str::to_owned),
+        since: jiff::Timestamp::now(),
+        expires_at: None,
+    });
     let receipt = Receipt {
         service: svc,
         replica: "host.1".to_owned(),
+        action,
         before: breaker.state,
-        after: State::Closed,
-        outcome: ResetOutcome::Applied,
+        after,
+        outcome: ChangeOutcome::Applied,
         generation: generation + 1,
+        expires_at: asked["for"]
+            .as_str()
+            .map(|lasts| jiff::Timestamp::now() + humantime::parse_duration(lasts).unwrap()),
         discarded: WindowSnapshot::default(),
         detail: "closed".to_owned(),
     };
-    breaker.state = State::Closed;
+    breaker.state = after;
     breaker.generation += 1;
     inner.applied.insert(key, receipt.clone());
     Json(receipt).into_response()
@@ -225,6 +248,11 @@ impl Rig {
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }
+}
+
+/// The path of an action on the breaker.
+pub(crate) fn path(action: Action) -> String {
+    format!("/admin/circuit-breaker/payment_api/{}", action.path())
 }
 
 pub(crate) const RESET: &str = "/admin/circuit-breaker/payment_api/reset";

@@ -3,6 +3,7 @@
 use jiff::{Timestamp, Unit};
 use serde::Serialize;
 
+use super::words::{by_whom, effect, instant, set_to, until};
 use crate::snapshot::{
     BreakerEvent, BreakerSnapshot, Cause, OverrideKind, OverrideSnapshot, State,
 };
@@ -33,70 +34,126 @@ impl Explanation {
     /// Explains `breaker` as of `now`.
     #[must_use]
     pub fn of(breaker: &BreakerSnapshot, now: Timestamp) -> Self {
-        let event = breaker.cause();
+        let (since, event) = match &breaker.overridden {
+            Some(set) => (set.since, setting(breaker, set)),
+            None if breaker.enabled => (breaker.since, breaker.cause()),
+            None => {
+                let event = switching_off(breaker);
+                (event.map_or(breaker.since, |event| event.at), event)
+            }
+        };
         Self {
             service: breaker.name.clone(),
             state: breaker.state,
             computed_state: breaker.computed_state,
             overridden: breaker.overridden.clone(),
-            since: breaker.since,
-            summary: summary(breaker, event, now),
+            since,
+            summary: summary(breaker, since, event, now),
             event: event.cloned(),
             retry_after_ms: breaker.retry_after_ms,
         }
     }
 }
 
-fn summary(breaker: &BreakerSnapshot, event: Option<&BreakerEvent>, now: Timestamp) -> String {
-    let mut text = format!(
-        "{} is {} since {} ({} ago)",
-        breaker.name,
-        match &breaker.overridden {
-            Some(set) => set.kind.words(),
-            None if breaker.enabled => breaker.state.as_str(),
-            None => "disabled",
-        },
-        breaker.since.strftime("%Y-%m-%d %H:%M:%S UTC"),
-        ago(breaker.since, now),
-    );
-    match event {
-        Some(event) => text += &format!(": {}.", why(event)),
-        None => text += ", when the process started.",
-    }
-    match &breaker.overridden {
-        Some(set) => text += &overridden(breaker, set),
-        None if !breaker.enabled => text += " Every call is let through and nothing is counted.",
-        None => text += &outlook(breaker),
-    }
-    text
+/// The event that set the override, or took it over from the process before.
+fn setting<'a>(breaker: &'a BreakerSnapshot, set: &OverrideSnapshot) -> Option<&'a BreakerEvent> {
+    let mut all = breaker.events.iter();
+    all.find(|event| event.mode == Some(set.kind) && !is_judgement(event))
 }
 
-/// What an override does, until when, and what the state machine says meanwhile.
+/// The event since which the configuration's `enabled: false` is in force.
+fn switching_off(breaker: &BreakerSnapshot) -> Option<&BreakerEvent> {
+    let mut found = None;
+    for event in &breaker.events {
+        if event.mode != Some(OverrideKind::Disabled) {
+            break;
+        }
+        found = Some(event);
+        // What was disabled before that was so by hand.
+        if matches!(event.cause, Cause::OverrideRemoved | Cause::OverrideExpired) {
+            break;
+        }
+    }
+    found
+}
+
+fn summary(
+    breaker: &BreakerSnapshot,
+    since: Timestamp,
+    event: Option<&BreakerEvent>,
+    now: Timestamp,
+) -> String {
+    let is = match &breaker.overridden {
+        Some(set) => set_to(set.kind),
+        None if breaker.enabled => breaker.state.as_str(),
+        None => "disabled by configuration",
+    };
+    let (name, ago) = (&breaker.name, ago(since, now));
+    let begin = format!("{name} is {is} since {} ({ago} ago)", instant(since));
+    match (&breaker.overridden, event) {
+        (Some(set), _) => begin + &overridden(breaker, set),
+        (None, Some(event)) => format!("{begin}: {}.{}", why(event), outlook(breaker)),
+        (None, None) => format!("{begin}, when the process started.{}", outlook(breaker)),
+    }
+}
+
+/// Who has set it, what it does until when, and what the state machine says
+/// meanwhile.
 fn overridden(breaker: &BreakerSnapshot, set: &OverrideSnapshot) -> String {
-    let does = match set.kind {
-        OverrideKind::ForcedOpen => "Every call is refused",
-        OverrideKind::Disabled => "Every call is let through and nothing is counted",
-        OverrideKind::MetricsOnly => "Every call is let through and counted",
-    };
-    let until = match set.expires_at {
-        Some(end) => format!("until {}", end.strftime("%Y-%m-%d %H:%M:%S UTC")),
-        None => "until somebody removes the override".to_owned(),
-    };
+    let by = by_whom(set.actor.as_deref(), set.reason.as_deref());
+    let (does, until) = (effect(set.kind), until(set.expires_at));
+    let mut text = format!("{by}. {does} {until}.");
+    if !breaker.enabled {
+        return text + " Without the override it would be disabled by configuration.";
+    }
     let computed = breaker.computed_state;
-    format!(" {does} {until}. Without it, it would be {computed}.")
+    text += &format!(" Without the override it would be {computed}");
+    let came = breaker.events.iter().find(|event| is_judgement(event));
+    if let Some(event) = came.filter(|event| event.to == computed && computed != State::Closed) {
+        text += &format!(": {}", why(event));
+    }
+    text + "."
+}
+
+/// Whether the state machine itself came to another state, which it does under
+/// an override, too.
+fn is_judgement(event: &BreakerEvent) -> bool {
+    match event.cause {
+        Cause::FailureRate
+        | Cause::SlowCallRate
+        | Cause::WaitElapsed
+        | Cause::ProbesSucceeded
+        | Cause::ProbesFailed
+        | Cause::HalfOpenTimeout
+        | Cause::RampFinished
+        | Cause::Reset => true,
+        Cause::Restored => event.mode.is_none(),
+        Cause::Config
+        | Cause::ForcedOpen
+        | Cause::Disabled
+        | Cause::MetricsOnly
+        | Cause::OverrideRemoved
+        | Cause::OverrideExpired => false,
+    }
 }
 
 /// What comes next if nobody interferes.
 fn outlook(breaker: &BreakerSnapshot) -> String {
+    if !breaker.enabled {
+        return format!(" {}.", effect(OverrideKind::Disabled));
+    }
     let (window, failures) = (breaker.window, breaker.window.failures);
     let running = match breaker.slow_running {
         0 => String::new(),
         slow => format!(" {} still running and slow already.", plural(slow, "call")),
     };
     match breaker.computed_state {
-        State::Open => match breaker.retry_after_ms.map_or(0, |ms| (ms + 500) / 1000) {
+        State::Open => match breaker.retry_after_ms.unwrap_or(0) {
             0 => " The wait is over: the next call is a probe.".to_owned(),
-            wait => format!(" Calls are refused; a probe is let through in {wait} s."),
+            ms => {
+                let wait = ((ms + 500) / 1000).max(1);
+                format!(" Calls are refused; a probe is let through in {wait} s.")
+            }
         },
         State::HalfOpen => match breaker.ramp_percent {
             Some(percent) => format!(
@@ -116,29 +173,28 @@ fn outlook(breaker: &BreakerSnapshot) -> String {
     }
 }
 
-fn why(event: &BreakerEvent) -> String {
+/// What happened, for after a colon: who or what brought the event about.
+pub(crate) fn why(event: &BreakerEvent) -> String {
     let window = event.window;
     let threshold = event
         .threshold_percent
         .map_or_else(String::new, |percent| format!(" (threshold {percent}%)"));
-    let rate = |part: u32, of_what: &str, how: &str| {
-        let all = window.calls
-            + if how == "failed" {
-                0
-            } else {
-                event.slow_running
-            };
-        format!(
-            "{part} of the last {} {how}{threshold}",
-            plural(all, of_what)
-        )
+    let failed = |of_what: &str| {
+        let (part, all) = (window.failures, plural(window.calls, of_what));
+        format!("{part} of the last {all} failed{threshold}")
     };
-    let slow = window.slow + event.slow_running;
+    let slow = |of_what: &str| {
+        // Those that still run are in no window yet.
+        let part = window.slow.saturating_add(event.slow_running);
+        let all = plural(window.calls.saturating_add(event.slow_running), of_what);
+        let were = if part == 1 { "was" } else { "were" };
+        format!("{part} of the last {all} {were} slow{threshold}")
+    };
     let mut why = match event.cause {
-        Cause::FailureRate => rate(window.failures, "call", "failed"),
-        Cause::SlowCallRate => rate(slow, "call", "were slow"),
-        Cause::ProbesFailed if window.failures > 0 => rate(window.failures, "probe", "failed"),
-        Cause::ProbesFailed => rate(slow, "probe", "were slow"),
+        Cause::FailureRate => failed("call"),
+        Cause::SlowCallRate => slow("call"),
+        Cause::ProbesFailed if window.failures > 0 => failed("probe"),
+        Cause::ProbesFailed => slow("probe"),
         Cause::ProbesSucceeded => format!("{} succeeded", plural(window.calls, "probe")),
         Cause::WaitElapsed => "the wait in open was over".to_owned(),
         Cause::HalfOpenTimeout => format!(
@@ -149,8 +205,11 @@ fn why(event: &BreakerEvent) -> String {
         Cause::Restored if event.mode.is_none() => {
             "it was open when the process was last seen".to_owned()
         }
-        Cause::Restored => "it was set so when the process was last seen".to_owned(),
-        Cause::Config => "the configuration was changed".to_owned(),
+        Cause::Restored => "it was so when the process was last seen".to_owned(),
+        Cause::Config => match &event.detail {
+            Some(detail) => format!("the configuration was changed ({detail})"),
+            None => "the configuration was changed".to_owned(),
+        },
         Cause::Reset => "it was reset".to_owned(),
         Cause::ForcedOpen => "it was forced open".to_owned(),
         Cause::Disabled => "it was disabled".to_owned(),
@@ -169,19 +228,12 @@ fn why(event: &BreakerEvent) -> String {
             .collect();
         why += &format!(", errors: {}", classes.join(", "));
     }
-    // Of an override that ended by itself: who had set it.
-    let by = if event.cause == Cause::OverrideExpired {
-        ", set by"
-    } else {
-        " by"
-    };
-    if let Some(actor) = &event.actor {
-        why += &format!("{by} {actor}");
+    let by = by_whom(event.actor.as_deref(), event.reason.as_deref());
+    // Of an override that ended by itself or was taken over: who had set it.
+    if matches!(event.cause, Cause::OverrideExpired | Cause::Restored) && !by.is_empty() {
+        why += ", set";
     }
-    if let Some(reason) = &event.reason {
-        why += &format!(" because \"{reason}\"");
-    }
-    why
+    why + &by
 }
 
 fn plural(count: u32, noun: &str) -> String {
@@ -205,48 +257,4 @@ fn ago(since: Timestamp, now: Timestamp) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{BreakerConfig, ByHand, CircuitBreaker, ErrorClass};
-
-    #[test]
-    fn it_names_the_rate_the_threshold_the_errors_and_the_next_probe() {
-        let breaker = CircuitBreaker::new("payment_api", BreakerConfig::default());
-        for _ in 0..20 {
-            breaker
-                .try_acquire()
-                .unwrap()
-                .failure(ErrorClass::http(503));
-        }
-        let summary = Explanation::of(&breaker.snapshot(), Timestamp::now()).summary;
-        assert!(
-            summary.starts_with("payment_api is OPEN since "),
-            "{summary}"
-        );
-        assert!(
-            summary
-                .contains("20 of the last 20 calls failed (threshold 50%), errors: 20 × http_503."),
-            "{summary}"
-        );
-        assert!(
-            summary.ends_with("a probe is let through in 60 s."),
-            "{summary}"
-        );
-    }
-
-    #[test]
-    fn it_names_who_reset_it_and_why() {
-        let breaker = CircuitBreaker::new("payment_api", BreakerConfig::default());
-        let reset = ByHand {
-            actor: Some("loopback".into()),
-            reason: Some("provider is back".into()),
-            ..ByHand::default()
-        };
-        breaker.reset(&reset).unwrap();
-        let summary = Explanation::of(&breaker.snapshot(), Timestamp::now()).summary;
-        assert!(
-            summary.contains("it was reset by loopback because \"provider is back\""),
-            "{summary}"
-        );
-    }
-}
+mod tests;

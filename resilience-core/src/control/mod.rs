@@ -4,21 +4,27 @@
 //! socket, so it answers while the service's runtime is wedged. It publishes
 //! the black box, which answers when the process cannot.
 
+mod change;
 mod explain;
 mod local;
+mod refusal;
+mod request;
 mod routes;
 pub mod socket;
 mod source;
 mod thread;
+mod words;
 
 pub use crate::blackbox;
+pub use change::{Action, ChangeError, ChangeOutcome, ChangeRequest, Receipt};
 pub use explain::Explanation;
+pub(crate) use explain::why;
 pub use local::BLOCKED_AFTER;
-pub use routes::{ACTOR_HEADER, MOST_BODY, NOT_AFTER_HEADER, admin_router, nearest};
-pub use source::{
-    AdminSource, Condition, Observed, Receipt, ResetError, ResetOutcome, ResetRequest, Unavailable,
-};
+pub use request::{ACTOR_HEADER, MOST_BODY, NOT_AFTER_HEADER};
+pub use routes::{admin_router, nearest};
+pub use source::{AdminSource, Condition, Observed, Unavailable};
 
 pub(crate) use local::{LocalSource, TakeSnapshot};
 pub use thread::ControlError;
 pub(crate) use thread::{ControlThread, Plan};
+pub(crate) use words::{effect, until};

@@ -256,6 +256,7 @@ fn same_but_for_time(a: &Snapshot, b: &Snapshot) -> bool {
         for breaker in &mut snapshot.breakers {
             breaker.retry_after_ms = None;
             breaker.open_ms_total = 0;
+            breaker.ramp_percent = None;
         }
         for check in &mut snapshot.health.checks {
             check.at = None;
@@ -263,4 +264,72 @@ fn same_but_for_time(a: &Snapshot, b: &Snapshot) -> bool {
         snapshot
     };
     timeless(a) == timeless(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        BreakerConfig, BreakerOptions, ByHand, CircuitBreaker, Clock, ErrorClass, ManualClock,
+        snapshot::{OverrideKind, State},
+    };
+
+    /// A breaker that closes over ten seconds.
+    fn breaker() -> (CircuitBreaker, ManualClock) {
+        let options = BreakerOptions {
+            minimum_calls: 1,
+            half_open_permits: 1,
+            ramp_up: Some(Duration::from_secs(10)),
+            ..BreakerOptions::default()
+        };
+        let (clock, hand) = Clock::manual();
+        let config = BreakerConfig::try_from(options).unwrap();
+        (
+            CircuitBreaker::with_clock("payment_api", config, clock),
+            hand,
+        )
+    }
+
+    fn picture(breaker: &CircuitBreaker) -> Snapshot {
+        Snapshot {
+            breakers: vec![breaker.snapshot()],
+            started_at: Timestamp::UNIX_EPOCH,
+            ..Snapshot::of_nothing("payments-api")
+        }
+    }
+
+    #[test]
+    fn time_alone_is_no_reason_to_write_and_what_time_brings_about_is() {
+        let (breaker, hand) = breaker();
+        let by = ByHand::default();
+        let minute = Some(Duration::from_secs(60));
+        breaker
+            .set_override(OverrideKind::ForcedOpen, minute, &by)
+            .unwrap();
+        let set = picture(&breaker);
+        hand.advance(Duration::from_secs(59));
+        assert!(same_but_for_time(&set, &picture(&breaker)));
+        // Nobody asks for a permit: to take the picture ends the override.
+        hand.advance(Duration::from_secs(1));
+        let ended = picture(&breaker);
+        assert!(!same_but_for_time(&set, &ended));
+        assert_eq!(ended.breakers[0].overridden, None);
+
+        breaker.try_acquire().unwrap().failure(ErrorClass::TIMEOUT);
+        let open = picture(&breaker);
+        assert_eq!(open.breakers[0].state, State::Open);
+        hand.advance(Duration::from_secs(1));
+        assert!(same_but_for_time(&open, &picture(&breaker)));
+        hand.advance(Duration::from_secs(60));
+        breaker.try_acquire().unwrap().success();
+        let closing = picture(&breaker);
+        let begun = closing.breakers[0].ramp_percent;
+        assert!(begun.is_some(), "{closing:?}");
+        hand.advance(Duration::from_secs(5));
+        let later = picture(&breaker);
+        assert!(later.breakers[0].ramp_percent > begun, "{later:?}");
+        assert!(same_but_for_time(&closing, &later));
+        hand.advance(Duration::from_secs(5));
+        assert!(!same_but_for_time(&closing, &picture(&breaker)));
+    }
 }

@@ -15,10 +15,11 @@ use tokio::sync::Notify;
 
 use super::{
     Resilience, Running, StartError,
+    events::observer,
     parts::{Parts, source_of},
 };
 use crate::{
-    breaker::{Observer, Registry},
+    breaker::Registry,
     clock::Clock,
     config::{ConfigStore, process_env},
     control::{
@@ -29,7 +30,7 @@ use crate::{
     health::Health,
     http::HttpMetrics,
     log::{self, LogHandle, LogOptions},
-    snapshot::{BreakerEvent, Snapshot, State},
+    snapshot::Snapshot,
 };
 
 /// The service's own runtime beats this often.
@@ -176,31 +177,6 @@ async fn beat(parts: Arc<Parts>) {
             .heartbeat_ns
             .store(parts.clock.now_ns().max(1), Relaxed);
     }
-}
-
-/// Logs each transition and has it published at once.
-fn observer(changed: Arc<Notify>) -> Observer {
-    Arc::new(move |event: &BreakerEvent, name: &str| {
-        changed.notify_one();
-        let (from, to, cause) = (event.from.as_str(), event.to.as_str(), event.cause.as_str());
-        match event.to {
-            State::Open => tracing::warn!(
-                target: "circuit_breaker",
-                service = name, from, to, cause,
-                calls = event.window.calls,
-                failures = event.window.failures,
-                slow = event.window.slow,
-                wait_ms = event.wait_ms,
-                "Circuit is open"
-            ),
-            State::HalfOpen | State::Closed => tracing::info!(
-                target: "circuit_breaker",
-                service = name, from, to, cause, actor = event.actor, reason = event.reason,
-                "Circuit is {}",
-                if event.to == State::Closed { "closed" } else { "half-open" }
-            ),
-        }
-    })
 }
 
 /// The black box of the process before this one, and how many were refused.

@@ -2,6 +2,7 @@
 
 mod builder;
 mod error;
+mod events;
 mod parts;
 #[cfg(test)]
 mod tests;

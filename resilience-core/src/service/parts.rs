@@ -16,6 +16,7 @@ use crate::{
     breaker::{CircuitBreaker, Registry},
     clock::Clock,
     config::{Config, ConfigStore, LogFormat, LogLevel, Reload},
+    control::until,
     health::Health,
     http::HttpMetrics,
     log::{self, LogHandle},
@@ -134,23 +135,21 @@ impl Parts {
     }
 
     /// An open circuit is a warning of `/health/ready`, never the reason why
-    /// every replica is drained at once.
+    /// every replica is drained at once. So is an override, whatever its kind:
+    /// one that was forgotten is an incident that waits.
     pub(super) fn watch_circuits(&self) {
         let registry = self.registry.clone();
         let severity = self.config.current().ready().circuit_breakers;
         let added = self
             .health
             .register_fn("circuit_breakers", severity, move || {
-                let open: Vec<String> = registry
-                    .all()
-                    .iter()
-                    .filter(|breaker| breaker.state() != State::Closed)
-                    .map(|breaker| format!("{} is {}", breaker.name(), breaker.state()))
-                    .collect();
-                if open.is_empty() {
-                    (HealthStatus::Pass, None)
-                } else {
-                    (HealthStatus::Fail, Some(open.join(", ")))
+                let breakers = registry.snapshot();
+                let found: Vec<String> = breakers.iter().filter_map(to_be_told).collect();
+                let closed = |breaker: &BreakerSnapshot| breaker.state == State::Closed;
+                match (found.is_empty(), breakers.iter().all(closed)) {
+                    (true, _) => (HealthStatus::Pass, None),
+                    (false, true) => (HealthStatus::Warn, Some(found.join(", "))),
+                    (false, false) => (HealthStatus::Fail, Some(found.join(", "))),
                 }
             });
         debug_assert!(added.is_ok(), "the first check of that name");
@@ -187,6 +186,21 @@ impl Parts {
                 write_failures: self.write_failures.load(Relaxed),
             },
         }
+    }
+}
+
+/// What health has to say of a breaker: `payment_api is OPEN`.
+fn to_be_told(breaker: &BreakerSnapshot) -> Option<String> {
+    let (name, state) = (&breaker.name, breaker.state);
+    let set = breaker.overridden.as_ref().map(|set| {
+        let by = set.actor.as_ref().map(|actor| format!(", set by {actor}"));
+        (set.kind, until(set.expires_at) + &by.unwrap_or_default())
+    });
+    match (set, state) {
+        (None, State::Closed) => None,
+        (None, _) => Some(format!("{name} is {state}")),
+        (Some((kind, until)), State::Closed) => Some(format!("{name} is {kind} {until}")),
+        (Some((kind, until)), _) => Some(format!("{name} is {state} ({kind} {until})")),
     }
 }
 

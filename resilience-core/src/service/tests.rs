@@ -4,9 +4,9 @@ use std::{path::Path, time::Duration};
 
 use super::*;
 use crate::{
-    ErrorClass,
+    ByHand, ErrorClass,
     control::blackbox,
-    snapshot::{Cause, State},
+    snapshot::{Cause, HealthStatus, OverrideKind, State},
 };
 
 fn builder(dir: &Path) -> ResilienceBuilder {
@@ -62,6 +62,95 @@ async fn a_black_box_of_another_service_is_set_aside_and_counted() {
     let resilience = builder(dir.path()).start().unwrap();
     assert_eq!(resilience.snapshot().black_box.refused, 1);
     assert!(dir.path().join("payments-api.blackbox.refused").exists());
+}
+
+fn by() -> ByHand {
+    ByHand {
+        actor: Some("on-call".into()),
+        ..ByHand::default()
+    }
+}
+
+/// Verdict and words of the check `circuit_breakers`.
+fn circuits(resilience: &Resilience) -> (HealthStatus, String) {
+    let checks = resilience.snapshot().health.checks;
+    let check = checks.iter().find(|one| one.name == "circuit_breakers");
+    let check = check.unwrap();
+    (check.status, check.output.clone().unwrap_or_default())
+}
+
+#[tokio::test]
+async fn health_names_each_override_until_when_and_by_whom_and_an_open_circuit() {
+    let dir = tempfile::tempdir().unwrap();
+    let resilience = builder(dir.path()).start().unwrap();
+    let breaker = resilience.breaker("payment_api");
+    assert_eq!(circuits(&resilience), (HealthStatus::Pass, String::new()));
+
+    let until_removed = "until somebody removes the override";
+    for (kind, word) in [
+        (OverrideKind::Disabled, "disabled"),
+        (OverrideKind::MetricsOnly, "metrics_only"),
+    ] {
+        breaker.set_override(kind, None, &by()).unwrap();
+        let said = format!("payment_api is {word} {until_removed}, set by on-call");
+        assert_eq!(circuits(&resilience), (HealthStatus::Warn, said));
+    }
+    let hour = Some(Duration::from_secs(3_600));
+    let forced = OverrideKind::ForcedOpen;
+    breaker
+        .set_override(forced, hour, &ByHand::default())
+        .unwrap();
+    let end = breaker.snapshot().overridden.unwrap().expires_at.unwrap();
+    let end = end.strftime("%Y-%m-%d %H:%M:%S UTC");
+    let said = format!("payment_api is OPEN (forced_open until {end})");
+    assert_eq!(circuits(&resilience), (HealthStatus::Fail, said));
+    breaker.enable(&by()).unwrap();
+    trip(&resilience);
+    let said = "payment_api is OPEN".to_owned();
+    assert_eq!(circuits(&resilience), (HealthStatus::Fail, said));
+}
+
+#[tokio::test]
+async fn an_override_is_in_force_after_a_restart_with_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = builder(dir.path()).start().unwrap();
+    let hour = Some(Duration::from_secs(3_600));
+    let (lasting, forever) = (before.breaker("payment_api"), before.breaker("fraud_api"));
+    lasting
+        .set_override(OverrideKind::Disabled, hour, &by())
+        .unwrap();
+    forever
+        .set_override(OverrideKind::ForcedOpen, None, &by())
+        .unwrap();
+    let left = [&lasting, &forever].map(|breaker| breaker.snapshot().overridden);
+    drop((before, lasting, forever));
+
+    let after = builder(dir.path()).start().unwrap();
+    let found = ["payment_api", "fraud_api"].map(|name| after.breaker(name).snapshot().overridden);
+    assert_eq!(found, left);
+    assert!(after.breaker("fraud_api").try_acquire().is_err());
+}
+
+#[tokio::test]
+async fn the_end_of_an_override_is_published_though_nobody_asks() {
+    let dir = tempfile::tempdir().unwrap();
+    let resilience = builder(dir.path()).start().unwrap();
+    let breaker = resilience.breaker("payment_api");
+    let moment = Some(Duration::from_millis(300));
+    breaker
+        .set_override(OverrideKind::ForcedOpen, moment, &by())
+        .unwrap();
+    let path = blackbox::path(dir.path(), "payments-api");
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let written = blackbox::read(&path).ok();
+        let left = written.and_then(|written| written.breakers.first().cloned());
+        if left.is_some_and(|left| left.events[0].cause == Cause::OverrideExpired) {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "never written");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! A reset that tells the truth: applied, refused, or pending until the service
+//! A change that tells the truth: applied, refused, or pending until the service
 //! takes it, and never applied twice.
 
 use std::{
@@ -9,9 +9,8 @@ use std::{
 
 use http::HeaderValue;
 use parking_lot::Mutex;
-use resilience_core::{
-    control::{Condition, Receipt, ResetError, ResetOutcome, ResetRequest, Unavailable},
-    snapshot::{Snapshot, WindowSnapshot},
+use resilience_core::control::{
+    Action, ChangeError, ChangeOutcome, ChangeRequest, Condition, Receipt, Unavailable,
 };
 use tokio::{
     sync::{Notify, watch},
@@ -20,6 +19,7 @@ use tokio::{
 };
 
 use super::{
+    last_picture,
     link::{ServiceLink, Sight},
     wire::{self, Ticket},
 };
@@ -27,33 +27,42 @@ use super::{
 /// An answer is due within 500 ms; the rest is for the audit line.
 const ANSWER_WITHIN: Duration = Duration::from_millis(400);
 
-/// Between two tries of a pending reset.
+/// Between two tries of a pending change.
 const TRY_EVERY: Duration = Duration::from_millis(500);
 
-/// Resets in hand at once; there is one a breaker.
+/// Changes in hand at once; there is one a breaker.
 const MAX_IN_HAND: usize = 32;
 
 /// How many finished ones are remembered by their keys.
 const MAX_RECENT: usize = 64;
 
-type Outcome = Result<Receipt, ResetError>;
+type Outcome = Result<Receipt, ChangeError>;
 
-/// The resets in hand and those just finished.
+/// The changes in hand and those just finished.
 #[derive(Debug, Default)]
-pub(super) struct Resets {
+pub(super) struct Changes {
     table: Mutex<Table>,
 }
 
 #[derive(Debug, Default)]
 struct Table {
     in_hand: HashMap<String, InHand>,
-    /// Breaker, key and outcome: a caller that joined a pending reset gets its
-    /// outcome when it asks again with its own key, which the service never saw.
-    recent: VecDeque<(String, String, Outcome)>,
+    recent: VecDeque<Recent>,
+}
+
+/// A caller that joined a pending change gets its outcome when it asks again
+/// with its own key, which the service never saw.
+#[derive(Debug)]
+struct Recent {
+    breaker: String,
+    key: String,
+    request: ChangeRequest,
+    outcome: Outcome,
 }
 
 #[derive(Debug)]
 struct InHand {
+    request: ChangeRequest,
     progress: watch::Receiver<Progress>,
     nudge: Arc<Notify>,
     joined_keys: Vec<String>,
@@ -75,44 +84,55 @@ enum Place {
     Finished(Outcome),
     Full,
     Mine(watch::Receiver<Progress>),
+    /// The same change is in hand.
     Joined(watch::Receiver<Progress>, Arc<Notify>),
+    /// Another change is.
+    Behind(Action, watch::Receiver<Progress>, Arc<Notify>),
 }
 
 impl ServiceLink {
     /// An answer within [`ANSWER_WITHIN`], whatever the service does.
-    pub(super) async fn reset_in_time(&self, breaker: &str, request: &ResetRequest) -> Outcome {
+    pub(super) async fn change_in_time(&self, breaker: &str, request: &ChangeRequest) -> Outcome {
         let by = Instant::now() + ANSWER_WITHIN;
         if request.dry_run {
             let ticket = Ticket::new("dry-run".to_owned(), self.inner.settings.patience);
             let tried = time::timeout_at(by, self.first_try(breaker, request, &ticket));
             return match tried.await {
                 Ok(Tried::Answered(outcome) | Tried::Hopeless(outcome)) => outcome,
-                Ok(Tried::NotTaken(sight)) => last_receipt(
+                Ok(Tried::NotTaken(sight)) => last_picture::receipt(
                     breaker,
+                    request.action,
                     &sight.snapshot,
-                    ResetOutcome::DryRun,
+                    ChangeOutcome::DryRun,
                     format!(
-                        "the service is {}: a reset would be pending until it answers",
+                        "the service is {}: it would be pending until it answers",
                         sight.describe()
                     ),
                 ),
-                Err(_) => self.not_taken(breaker, ResetOutcome::DryRun),
+                Err(_) => self.not_taken(breaker, request.action, ChangeOutcome::DryRun),
             };
         }
         loop {
             match self.place(breaker, request) {
                 Place::Finished(outcome) => return outcome,
                 Place::Full => {
-                    return Err(ResetError::Unavailable(Unavailable {
-                        what: format!("{MAX_IN_HAND} resets are waiting for the service already"),
+                    return Err(ChangeError::Unavailable(Unavailable {
+                        what: format!("{MAX_IN_HAND} changes are waiting for the service already"),
                         advice: "restart the service, or wait a minute: they expire".to_owned(),
                     }));
                 }
                 Place::Mine(progress) => {
                     return match settled(progress, by).await {
                         Some(Progress::Done(outcome)) => outcome,
-                        _ => self.not_taken(breaker, ResetOutcome::Pending),
+                        _ => self.not_taken(breaker, request.action, ChangeOutcome::Pending),
                     };
+                }
+                Place::Behind(action, progress, nudge) => {
+                    // Two that wait would be made in an order that nobody chose:
+                    // this one has its turn if the other's ends in time.
+                    if !self.is_over(progress, &nudge, by).await {
+                        return Err(ChangeError::Pending(action));
+                    }
                 }
                 Place::Joined(progress, nudge) => {
                     let waited_already = matches!(*progress.borrow(), Progress::Waiting);
@@ -127,7 +147,7 @@ impl ServiceLink {
                         };
                     }
                     match settled(progress, by).await {
-                        // The service answers: this one is a reset of its own.
+                        // The service answers: this one is a change of its own.
                         Some(Progress::Done(_)) if Instant::now() < by => {}
                         Some(Progress::Done(outcome)) => return outcome,
                         _ => return self.join_pending(breaker, request),
@@ -137,21 +157,46 @@ impl ServiceLink {
         }
     }
 
-    fn place(&self, breaker: &str, request: &ResetRequest) -> Place {
-        let mut table = self.inner.resets.table.lock();
+    /// Whether what is in hand ends by then; one that waits is tried at once.
+    async fn is_over(
+        &self,
+        progress: watch::Receiver<Progress>,
+        nudge: &Notify,
+        by: Instant,
+    ) -> bool {
+        let waits = matches!(*progress.borrow(), Progress::Waiting);
+        if waits {
+            nudge.notify_one();
+            let by = by.min(Instant::now() + self.inner.asker.timeout());
+            done(progress, by).await.is_some()
+        } else {
+            matches!(settled(progress, by).await, Some(Progress::Done(_)))
+        }
+    }
+
+    fn place(&self, breaker: &str, request: &ChangeRequest) -> Place {
+        let mut table = self.inner.changes.table.lock();
         let key = request.idempotency_key.as_deref();
         let known = table
             .recent
             .iter()
-            .find(|(of, known, _)| of == breaker && Some(known.as_str()) == key);
-        if let Some((_, _, outcome)) = known {
-            return Place::Finished(outcome.clone());
+            .find(|recent| recent.breaker == breaker && Some(recent.key.as_str()) == key);
+        if let Some(recent) = known {
+            return Place::Finished(if recent.request.is_same_change(request) {
+                recent.outcome.clone()
+            } else {
+                Err(ChangeError::KeyUsed(recent.request.action))
+            });
         }
         // One whose task panicked is not in hand.
         table
             .in_hand
             .retain(|_, hand| hand.progress.has_changed().is_ok());
         if let Some(hand) = table.in_hand.get_mut(breaker) {
+            if !hand.request.is_same_change(request) {
+                let (progress, nudge) = (hand.progress.clone(), Arc::clone(&hand.nudge));
+                return Place::Behind(hand.request.action, progress, nudge);
+            }
             if let Some(key) = key
                 && hand.joined_keys.len() < MAX_RECENT
             {
@@ -170,6 +215,7 @@ impl ServiceLink {
         table.in_hand.insert(
             breaker.to_owned(),
             InHand {
+                request: request.clone(),
                 progress: progress.clone(),
                 nudge,
                 joined_keys: Vec::new(),
@@ -183,7 +229,7 @@ impl ServiceLink {
     async fn drive(
         &self,
         breaker: String,
-        request: ResetRequest,
+        request: ChangeRequest,
         progress: watch::Sender<Progress>,
         nudge: Arc<Notify>,
     ) {
@@ -202,9 +248,10 @@ impl ServiceLink {
             Tried::NotTaken(sight) => sight,
         };
         tracing::warn!(
-            class = "reset-pending",
+            class = "change-pending",
             breaker,
-            "the service has not taken the reset: {}; asking again for {} s",
+            action = request.action.as_str(),
+            "the service has not taken the change: {}; asking again for {} s",
             sight.describe(),
             self.inner.settings.patience.as_secs()
         );
@@ -219,18 +266,19 @@ impl ServiceLink {
             outcome = self.try_once(&breaker, &request, &ticket).await;
         }
         let outcome = outcome.unwrap_or_else(|| {
-            Err(ResetError::Unavailable(Unavailable {
+            Err(ChangeError::Unavailable(Unavailable {
                 what: format!(
-                    "the service did not take the reset within {} s; it was given up",
+                    "the service did not take it within {} s; it was given up",
                     self.inner.settings.patience.as_secs()
                 ),
-                advice: "restart the service, then reset again if the circuit is still open"
-                    .to_owned(),
+                advice:
+                    "restart the service, look at the breaker, then ask again if it is still wanted"
+                        .to_owned(),
             }))
         });
         self.inner
             .journal
-            .reset(&breaker, &request, Some("pending"), &outcome)
+            .change(&breaker, &request, Some("pending"), &outcome)
             .await;
         self.finish(&breaker, outcome, &progress);
     }
@@ -238,7 +286,7 @@ impl ServiceLink {
     fn finish(&self, breaker: &str, outcome: Outcome, progress: &watch::Sender<Progress>) {
         // Before anyone hears of it: whoever does may look at the state next.
         self.forget();
-        let mut table = self.inner.resets.table.lock();
+        let mut table = self.inner.changes.table.lock();
         let waited = matches!(*progress.borrow(), Progress::Waiting);
         if let Some(hand) = table.in_hand.remove(breaker)
             && waited
@@ -247,17 +295,21 @@ impl ServiceLink {
                 if table.recent.len() == MAX_RECENT {
                     table.recent.pop_front();
                 }
-                let entry = (breaker.to_owned(), key, outcome.clone());
-                table.recent.push_back(entry);
+                table.recent.push_back(Recent {
+                    breaker: breaker.to_owned(),
+                    key,
+                    request: hand.request.clone(),
+                    outcome: outcome.clone(),
+                });
             }
         }
-        // Under the lock, so that nobody joins a reset that is over.
+        // Under the lock, so that nobody joins a change that is over.
         progress.send_replace(Progress::Done(outcome));
     }
 
     /// Looks at the service while asking it, so that a silence costs one
     /// deadline and not two.
-    async fn first_try(&self, breaker: &str, request: &ResetRequest, ticket: &Ticket) -> Tried {
+    async fn first_try(&self, breaker: &str, request: &ChangeRequest, ticket: &Ticket) -> Tried {
         let mut asking = std::pin::pin!(self.try_once(breaker, request, ticket));
         let mut looking = std::pin::pin!(self.sight());
         let (answer, sight) = tokio::select! {
@@ -273,8 +325,8 @@ impl ServiceLink {
             None => looking.await,
         };
         match sight {
-            Err(unavailable) => Tried::Hopeless(Err(ResetError::Unavailable(unavailable))),
-            Ok(sight) => match refusal(breaker, request, &sight) {
+            Err(unavailable) => Tried::Hopeless(Err(ChangeError::Unavailable(unavailable))),
+            Ok(sight) => match last_picture::refusal(breaker, request, &sight) {
                 Some(error) => Tried::Hopeless(Err(error)),
                 None => Tried::NotTaken(sight),
             },
@@ -285,15 +337,15 @@ impl ServiceLink {
     async fn try_once(
         &self,
         breaker: &str,
-        request: &ResetRequest,
+        request: &ChangeRequest,
         ticket: &Ticket,
     ) -> Option<Outcome> {
         let found = self.find().await.ok()?;
         let question = match wire::question(breaker, request, ticket) {
             Ok(question) => question,
             Err(error) => {
-                return Some(Err(ResetError::Unavailable(Unavailable {
-                    what: format!("the reset cannot be put to the service: {error}"),
+                return Some(Err(ChangeError::Unavailable(Unavailable {
+                    what: format!("the change cannot be put to the service: {error}"),
                     advice: "check the breaker's name and the Idempotency-Key".to_owned(),
                 })));
             }
@@ -302,20 +354,20 @@ impl ServiceLink {
         Some(wire::read(breaker, answer.status, &answer.body))
     }
 
-    /// A reset that is waiting already, or a refusal if this one has a
+    /// A change that is waiting already, or a refusal if this one has a
     /// condition that does not hold.
-    fn join_pending(&self, breaker: &str, request: &ResetRequest) -> Outcome {
+    fn join_pending(&self, breaker: &str, request: &ChangeRequest) -> Outcome {
         let sight = self.last_sight();
-        match sight.and_then(|sight| moved(breaker, request, &sight.snapshot)) {
+        match sight.and_then(|sight| last_picture::moved(breaker, request, &sight.snapshot)) {
             Some(error) => Err(error),
-            None => self.not_taken(breaker, ResetOutcome::Pending),
+            None => self.not_taken(breaker, request.action, ChangeOutcome::Pending),
         }
     }
 
     /// From the last look: another would take as long again as the first.
-    fn not_taken(&self, breaker: &str, outcome: ResetOutcome) -> Outcome {
+    fn not_taken(&self, breaker: &str, action: Action, outcome: ChangeOutcome) -> Outcome {
         let Some(sight) = self.last_sight() else {
-            return Err(ResetError::Unavailable(Unavailable {
+            return Err(ChangeError::Unavailable(Unavailable {
                 what: "the service has not taken it: no answer in time".to_owned(),
                 advice: "ask again; if this repeats, restart the service".to_owned(),
             }));
@@ -326,18 +378,19 @@ impl ServiceLink {
             _ => sight.describe(),
         };
         let detail = format!("the service has not taken it: {why}");
-        last_receipt(breaker, &sight.snapshot, outcome, detail)
+        last_picture::receipt(breaker, action, &sight.snapshot, outcome, detail)
     }
 
     /// Gives up what is pending: the sidecar is stopping.
     pub fn abandon(&self) {
-        let in_hand = std::mem::take(&mut self.inner.resets.table.lock().in_hand);
+        let in_hand = std::mem::take(&mut self.inner.changes.table.lock().in_hand);
         for (breaker, hand) in in_hand {
             hand.task.abort();
             tracing::warn!(
-                class = "reset-abandoned",
+                class = "change-abandoned",
                 breaker,
-                "the sidecar stops; the service has not taken the reset"
+                action = hand.request.action.as_str(),
+                "the sidecar stops; the service has not taken the change"
             );
         }
     }
@@ -364,65 +417,5 @@ async fn done(mut progress: watch::Receiver<Progress>, by: Instant) -> Option<Ou
     match &*time::timeout_at(by, done).await.ok()?.ok()? {
         Progress::Done(outcome) => Some(outcome.clone()),
         _ => None,
-    }
-}
-
-/// What the last picture says against waiting.
-fn refusal(breaker: &str, request: &ResetRequest, sight: &Sight) -> Option<ResetError> {
-    let names = || sight.snapshot.breakers.iter().map(|b| b.name.as_str());
-    let Some(known) = sight.snapshot.breakers.iter().find(|b| b.name == breaker) else {
-        return Some(ResetError::Unknown {
-            name: breaker.to_owned(),
-            nearest: resilience_core::control::nearest(breaker, names()),
-        });
-    };
-    if sight.condition == Condition::Dead {
-        return Some(ResetError::Unavailable(Unavailable {
-            what: format!("the service is {}", sight.describe()),
-            advice: "restart it; an open circuit is restored with its remaining wait; reset it \
-                     then"
-                .to_owned(),
-        }));
-    }
-    if !known.enabled {
-        return Some(ResetError::Disabled);
-    }
-    moved(breaker, request, &sight.snapshot)
-}
-
-fn moved(breaker: &str, request: &ResetRequest, snapshot: &Snapshot) -> Option<ResetError> {
-    let expected = request.if_generation?;
-    let known = snapshot.breakers.iter().find(|b| b.name == breaker)?;
-    (known.generation != expected).then_some(ResetError::Moved {
-        expected,
-        actual: known.generation,
-    })
-}
-
-/// A receipt from the last picture: nothing was changed.
-fn last_receipt(
-    breaker: &str,
-    snapshot: &Snapshot,
-    outcome: ResetOutcome,
-    detail: String,
-) -> Outcome {
-    match snapshot.breakers.iter().find(|b| b.name == breaker) {
-        Some(known) => Ok(Receipt {
-            service: known.name.clone(),
-            replica: snapshot.replica.clone(),
-            before: known.state,
-            after: known.state,
-            outcome,
-            generation: known.generation,
-            discarded: WindowSnapshot::default(),
-            detail,
-        }),
-        None => Err(ResetError::Unknown {
-            name: breaker.to_owned(),
-            nearest: resilience_core::control::nearest(
-                breaker,
-                snapshot.breakers.iter().map(|b| b.name.as_str()),
-            ),
-        }),
     }
 }
