@@ -98,7 +98,7 @@ fn shows_itself(config: &Config) {
     for name in config.services().chain(["not listed"]) {
         assert_eq!(again.breaker(name), config.breaker(name), "{shown}");
         assert_eq!(again.fallback(name), config.fallback(name), "{shown}");
-        assert_eq!(config.breaker_settings(name).values.len(), 9);
+        assert_eq!(config.breaker_settings(name).values.len(), 15);
     }
     assert_eq!(again.database(), config.database(), "{shown}");
     assert_eq!(again.ready(), config.ready(), "{shown}");
