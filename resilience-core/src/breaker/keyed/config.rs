@@ -10,7 +10,9 @@ use crate::breaker::BreakerConfigError;
 pub struct KeyedOptions {
     /// How many breakers it holds at most. Choose it well above the number of
     /// keys that are in use at one time: at the cap a new key costs an eighth
-    /// of the others their windows. 1 to 65,536. Default: 1,024.
+    /// of the others their windows. Each costs 4 KiB and more, and every
+    /// picture (the control thread takes ten a second) looks at all. 1 to
+    /// 65,536. Default: 1,024.
     pub capacity: u32,
     /// A breaker that nobody has looked up for so long may go. 1 s to 24 h.
     /// Default: 10 min.

@@ -120,6 +120,10 @@ impl Model {
 }
 
 proptest! {
+    // Breakers with a clock by hand are not used again: they are not given back
+    // to the many other tests of this process either.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn a_family_holds_whom_the_model_holds(
         capacity in 1u32..20,
