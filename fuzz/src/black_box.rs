@@ -1,7 +1,7 @@
 //! Reading a black box: bytes that another process left behind.
 
 use resilience_core::{
-    CircuitBreaker, blackbox, metrics,
+    BreakerConfig, CircuitBreaker, KeyedBreakers, KeyedConfig, blackbox, metrics,
     snapshot::{FORMAT, Snapshot},
 };
 use std::time::Duration;
@@ -52,5 +52,11 @@ fn use_it(snapshot: &Snapshot) {
         let day = Duration::from_secs(24 * 3600);
         breaker.restore(left, snapshot.taken_at, snapshot.taken_at, day);
         let _ = (breaker.state(), breaker.snapshot());
+    }
+    for left in snapshot.keyed.iter().take(4) {
+        let config = BreakerConfig::default();
+        let family = KeyedBreakers::new(&left.name, &config, KeyedConfig::default());
+        family.restore(left, snapshot.taken_at, Duration::from_secs(24 * 3600));
+        let _ = family.snapshot();
     }
 }

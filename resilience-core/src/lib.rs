@@ -40,11 +40,13 @@ pub struct Readme;
 
 pub use breaker::{
     BreakerConfig, BreakerConfigError, BreakerOptions, ByHand, CallError, ChangeRefused, Changed,
-    CircuitBreaker, ErrorClass, Outcome, Permit, Registry, Rejected, Subscription, Window,
+    CircuitBreaker, ErrorClass, KeyedBreakers, KeyedConfig, KeyedOptions, KeyedSubscription,
+    Outcome, Permit, Registry, Rejected, Subscription, Window,
 };
 #[cfg(feature = "tower")]
 pub use breaker::{
     CircuitBreakerLayer, CircuitBreakerService, Classify, ErrorsFail, HttpStatusFails,
+    KeyedBreakerLayer, KeyedBreakerService,
 };
 pub use clock::{Clock, ManualClock};
 #[cfg(feature = "http")]

@@ -11,7 +11,10 @@ use prometheus::{
     proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
 };
 
-use crate::snapshot::{BreakerSnapshot, DurationHistogram, HttpSnapshot, PoolSnapshot, Snapshot};
+use crate::snapshot::{
+    BreakerSnapshot, CallTotals, DurationHistogram, HttpSnapshot, KeyedSnapshot, PoolSnapshot,
+    Snapshot,
+};
 
 /// The text of `/metrics` for one snapshot.
 #[must_use]
@@ -91,22 +94,43 @@ impl Collector for SnapshotCollector {
 /// All families of one snapshot; those without a series are empty.
 #[must_use]
 pub fn families(snapshot: &Snapshot) -> Vec<MetricFamily> {
-    let mut families = breakers(&snapshot.breakers);
+    let mut families = breakers(&snapshot.breakers, &calls_by_name(snapshot));
+    families.extend(keyed(&snapshot.keyed));
     families.extend(pools(&snapshot.pools));
     families.extend(http(&snapshot.http));
     families.extend(process(snapshot));
     families
 }
 
-fn breakers(breakers: &[BreakerSnapshot]) -> Vec<MetricFamily> {
+/// The calls of breakers and families. One of each may have the same name, and
+/// no label tells them apart: a key is never a label.
+fn calls_by_name(snapshot: &Snapshot) -> Vec<(&str, CallTotals)> {
+    let breakers = snapshot
+        .breakers
+        .iter()
+        .map(|b| (b.name.as_str(), b.totals));
+    let families = snapshot.keyed.iter().map(|k| (k.name.as_str(), k.totals));
+    let mut calls: Vec<(&str, CallTotals)> = breakers.collect();
+    for (name, totals) in families {
+        match calls.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, sum)) => *sum += totals,
+            None => calls.push((name, totals)),
+        }
+    }
+    calls
+}
+
+fn breakers(breakers: &[BreakerSnapshot], calls: &[(&str, CallTotals)]) -> Vec<MetricFamily> {
     let each = |value: fn(&BreakerSnapshot) -> f64| -> Vec<(Labels<'_>, f64)> {
         breakers
             .iter()
             .map(|b| (vec![("service", b.name.as_str())], value(b)))
             .collect()
     };
-    let outcomes = breakers.iter().flat_map(|b| {
-        let totals = &b.totals;
+    let failures = calls
+        .iter()
+        .map(|(name, totals)| (vec![("service", *name)], number(totals.failure)));
+    let outcomes = calls.iter().flat_map(|(name, totals)| {
         [
             ("success", totals.success),
             ("failure", totals.failure),
@@ -116,7 +140,7 @@ fn breakers(breakers: &[BreakerSnapshot]) -> Vec<MetricFamily> {
         ]
         .map(|(outcome, count)| {
             (
-                vec![("service", b.name.as_str()), ("outcome", outcome)],
+                vec![("service", *name), ("outcome", outcome)],
                 number(count),
             )
         })
@@ -165,7 +189,7 @@ fn breakers(breakers: &[BreakerSnapshot]) -> Vec<MetricFamily> {
         counter(
             "circuit_breaker_failures_total",
             "Calls that failed",
-            each(|b| number(b.totals.failure)),
+            failures,
         ),
         counter("circuit_breaker_calls_total", "Calls by outcome", outcomes),
         counter(
@@ -202,6 +226,49 @@ fn breakers(breakers: &[BreakerSnapshot]) -> Vec<MetricFamily> {
             "circuit_breaker_call_duration_seconds",
             "How long finished calls took",
             durations,
+        ),
+    ]
+}
+
+fn keyed(families: &[KeyedSnapshot]) -> Vec<MetricFamily> {
+    let states = families.iter().flat_map(|k| {
+        let not_closed = k.open.saturating_add(k.half_open);
+        let closed = k.members.saturating_sub(not_closed);
+        [
+            ("CLOSED", closed),
+            ("HALF_OPEN", k.half_open),
+            ("OPEN", k.open),
+        ]
+        .map(|(state, count)| {
+            let labels = vec![("service", k.name.as_str()), ("state", state)];
+            (labels, f64::from(count))
+        })
+    });
+    let each = |value: fn(&KeyedSnapshot) -> u64| {
+        families
+            .iter()
+            .map(move |k| (vec![("service", k.name.as_str())], number(value(k))))
+    };
+    vec![
+        gauge(
+            "circuit_breaker_keyed",
+            "Breakers of a family, by the state of their circuits",
+            states,
+        ),
+        gauge(
+            "circuit_breaker_keyed_capacity",
+            "How many breakers a family may hold",
+            each(|k| k.capacity.into()),
+        ),
+        counter(
+            "circuit_breaker_keyed_evicted_total",
+            "Breakers that went because they were idle or room was needed",
+            each(|k| k.evicted),
+        ),
+        counter(
+            "circuit_breaker_keyed_overflowed_total",
+            "Lookups of keys that shared a breaker because there was no room",
+            each(|k| k.overflowed),
         ),
     ]
 }
@@ -497,6 +564,64 @@ mod tests {
         assert_eq!(rendered(), expected);
         breaker.enable(&by).unwrap();
         assert_eq!(rendered(), [vec![], one(state, 2), one(computed, 2)]);
+    }
+
+    #[test]
+    fn a_family_has_the_same_series_whatever_its_keys_are() {
+        let registry = Registry::new();
+        let config = BreakerConfig::default();
+        let tenants = registry.keyed("tenants", &config, crate::KeyedConfig::default());
+        let series = || {
+            let snapshot = Snapshot {
+                keyed: registry.keyed_snapshot(),
+                ..Snapshot::of_nothing("payments-api")
+            };
+            let text = render(&snapshot);
+            let of_family = |line: &&str| line.contains("service=\"tenants\"");
+            let lines: Vec<_> = text.lines().filter(of_family).map(str::to_owned).collect();
+            lines
+        };
+        let before = series();
+        for key in 0..100 {
+            let breaker = tenants.get(format!("tenant-{key}"));
+            while let Ok(permit) = breaker.try_acquire() {
+                permit.failure(ErrorClass::TIMEOUT);
+            }
+        }
+        let after = series();
+        assert_eq!(after.len(), before.len());
+        for line in [
+            "circuit_breaker_keyed{service=\"tenants\",state=\"OPEN\"} 100",
+            "circuit_breaker_keyed{service=\"tenants\",state=\"CLOSED\"} 0",
+            "circuit_breaker_keyed_evicted_total{service=\"tenants\"} 0",
+            "circuit_breaker_keyed_overflowed_total{service=\"tenants\"} 0",
+            "circuit_breaker_failures_total{service=\"tenants\"} 2000",
+            "circuit_breaker_calls_total{service=\"tenants\",outcome=\"rejected\"} 100",
+        ] {
+            assert!(
+                after.iter().any(|l| l == line),
+                "{line} is missing: {after:#?}"
+            );
+        }
+        assert!(!after.iter().any(|line| line.contains("tenant-")));
+    }
+
+    #[test]
+    fn a_breaker_and_a_family_of_one_name_are_one_series() {
+        let mut snapshot = snapshot();
+        let registry = Registry::new();
+        let config = BreakerConfig::default();
+        let family = registry.keyed("payment_api", &config, crate::KeyedConfig::default());
+        let permit = family.get("a").try_acquire().unwrap();
+        permit.failure(ErrorClass::TIMEOUT);
+        snapshot.keyed = registry.keyed_snapshot();
+        let text = render(&snapshot);
+        let series: Vec<_> = text
+            .lines()
+            .filter(|l| l.starts_with("circuit_breaker_failures_total{"))
+            .collect();
+        let one = "circuit_breaker_failures_total{service=\"payment_api\"} 21";
+        assert_eq!(series, [one]);
     }
 
     #[test]

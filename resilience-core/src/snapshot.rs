@@ -7,8 +7,12 @@
 //! the control routes. That is why a snapshot read from the black box of a
 //! dead process can be shown exactly like one taken a microsecond ago.
 
+mod keyed;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use keyed::KeyedSnapshot;
 
 /// The layout of [`Snapshot`] as written to the black box. A reader refuses a
 /// larger number than its own.
@@ -37,6 +41,9 @@ pub struct Snapshot {
     pub heartbeat_age_ms: Option<u64>,
     /// All circuit breakers, by name.
     pub breakers: Vec<BreakerSnapshot>,
+    /// All families of keyed breakers, by name.
+    #[serde(default)]
+    pub keyed: Vec<KeyedSnapshot>,
     /// All connection pools, by name.
     pub pools: Vec<PoolSnapshot>,
     /// The health checks' last results.
@@ -65,6 +72,7 @@ impl Snapshot {
             taken_at: now,
             heartbeat_age_ms: None,
             breakers: Vec::new(),
+            keyed: Vec::new(),
             pools: Vec::new(),
             health: HealthSnapshot::default(),
             config: ConfigSnapshot::default(),

@@ -90,6 +90,16 @@ impl Journal {
         self.transitions.clone()
     }
 
+    /// Of this process.
+    pub(super) fn newest(&self) -> Option<&BreakerEvent> {
+        self.events.front()
+    }
+
+    /// For how long it last opened, in milliseconds.
+    pub(super) fn last_wait_ms(&self) -> Option<u64> {
+        self.events.iter().find_map(|event| event.wait_ms)
+    }
+
     /// The last time that the state machine opened it.
     pub(super) fn last_opening(&self) -> Option<&BreakerEvent> {
         self.events

@@ -3,6 +3,8 @@
 //! [`CircuitBreaker`] is the thing itself: [`try_acquire`] for any code,
 //! [`call`] for a future. [`CircuitBreakerLayer`] guards a tower service.
 //!
+//! [`KeyedBreakers`] are many of them, one for each key.
+//!
 //! From the inside out: `word` is the state word and its pure transitions;
 //! `window`, `running` and `probes` are what a closed and a half-open circuit
 //! count, in `stripes` where many threads count; `cell` is the shared memory
@@ -16,6 +18,7 @@ mod cell;
 mod config;
 mod error;
 mod journal;
+mod keyed;
 mod line;
 mod outcome;
 mod permit;
@@ -60,6 +63,9 @@ pub use error::{CallError, Rejected};
 #[cfg(feature = "tower")]
 pub use future::ResponseFuture;
 pub use journal::Observer;
+#[cfg(feature = "tower")]
+pub use keyed::{KeyedBreakerLayer, KeyedBreakerService};
+pub use keyed::{KeyedBreakers, KeyedConfig, KeyedOptions, KeyedSubscription};
 #[cfg(feature = "tower")]
 pub use layer::CircuitBreakerLayer;
 pub use outcome::{ErrorClass, Outcome};

@@ -7,8 +7,8 @@ use std::{
 
 use parking_lot::RwLock;
 
-use super::{BreakerConfig, CircuitBreaker, journal::Observer};
-use crate::snapshot::BreakerSnapshot;
+use super::{BreakerConfig, CircuitBreaker, KeyedBreakers, KeyedConfig, journal::Observer};
+use crate::snapshot::{BreakerSnapshot, KeyedSnapshot};
 
 /// The breakers of a service, by name. A handle: clones share them.
 ///
@@ -22,6 +22,7 @@ pub struct Registry {
 #[derive(Default)]
 struct Shared {
     breakers: RwLock<BTreeMap<String, CircuitBreaker>>,
+    families: RwLock<BTreeMap<String, KeyedBreakers>>,
     observer: RwLock<Option<Observer>>,
 }
 
@@ -37,8 +38,8 @@ impl Registry {
     /// For the author of a service, who knows the names; whoever takes a name
     /// from outside asks [`find`](Self::find), which makes nothing.
     pub fn get_or_create(&self, name: &str, config: &BreakerConfig) -> CircuitBreaker {
-        if let Some(breaker) = self.find(name) {
-            return breaker;
+        if let Some(breaker) = self.shared.breakers.read().get(name) {
+            return breaker.clone();
         }
         match self.shared.breakers.write().entry(name.to_owned()) {
             Entry::Occupied(entry) => entry.get().clone(),
@@ -52,13 +53,73 @@ impl Registry {
         }
     }
 
-    /// The breaker of that name, if there is one.
-    #[must_use]
-    pub fn find(&self, name: &str) -> Option<CircuitBreaker> {
-        self.shared.breakers.read().get(name).cloned()
+    /// The family of that name, made with these settings if there is none yet.
+    ///
+    /// In metrics its calls are counted together with those of a breaker of
+    /// the same name.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use resilience_core::{BreakerConfig, KeyedConfig, Registry};
+    ///
+    /// let registry = Registry::new();
+    /// let tenants =
+    ///     registry.keyed("payment_api", &BreakerConfig::default(), KeyedConfig::default());
+    /// assert!(registry.find("payment_api:tenant-7").is_none());
+    /// let breaker = tenants.get("tenant-7");
+    /// assert!(registry.find("payment_api:tenant-7").is_some());
+    /// # let _ = breaker;
+    /// ```
+    pub fn keyed(&self, name: &str, config: &BreakerConfig, limits: KeyedConfig) -> KeyedBreakers {
+        if let Some(family) = self.find_keyed(name) {
+            return family;
+        }
+        match self.shared.families.write().entry(name.to_owned()) {
+            Entry::Occupied(entry) => entry.get().clone(),
+            Entry::Vacant(entry) => {
+                let family = KeyedBreakers::new(name, config, limits);
+                if let Some(observer) = &*self.shared.observer.read() {
+                    family.observe(observer);
+                }
+                entry.insert(family).clone()
+            }
+        }
     }
 
-    /// All breakers, by name.
+    /// The breaker of that name, if there is one; `payment_api:tenant-7` is a
+    /// member of the family `payment_api`.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<CircuitBreaker> {
+        let breaker = self.shared.breakers.read().get(name).cloned();
+        breaker.or_else(|| {
+            let families = self.families();
+            families.iter().find_map(|family| family.find(name))
+        })
+    }
+
+    /// The family of that name, if there is one.
+    #[must_use]
+    pub fn find_keyed(&self, name: &str) -> Option<KeyedBreakers> {
+        self.shared.families.read().get(name).cloned()
+    }
+
+    /// All families, by name.
+    #[must_use]
+    pub fn families(&self) -> Vec<KeyedBreakers> {
+        self.shared.families.read().values().cloned().collect()
+    }
+
+    /// A picture of each family, by name.
+    #[must_use]
+    pub fn keyed_snapshot(&self) -> Vec<KeyedSnapshot> {
+        self.families()
+            .iter()
+            .map(KeyedBreakers::snapshot)
+            .collect()
+    }
+
+    /// All breakers but the members of families, by name.
     #[must_use]
     pub fn all(&self) -> Vec<CircuitBreaker> {
         self.shared.breakers.read().values().cloned().collect()
@@ -77,6 +138,9 @@ impl Registry {
         *self.shared.observer.write() = Some(observer.clone());
         for breaker in self.all() {
             breaker.observe(observer.clone());
+        }
+        for family in self.families() {
+            family.observe(observer);
         }
     }
 }

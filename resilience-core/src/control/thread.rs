@@ -253,7 +253,8 @@ fn same_but_for_time(a: &Snapshot, b: &Snapshot) -> bool {
         let mut snapshot = snapshot.clone();
         snapshot.taken_at = Timestamp::UNIX_EPOCH;
         snapshot.heartbeat_age_ms = None;
-        for breaker in &mut snapshot.breakers {
+        let keyed = snapshot.keyed.iter_mut().flat_map(|k| &mut k.not_closed);
+        for breaker in snapshot.breakers.iter_mut().chain(keyed) {
             breaker.retry_after_ms = None;
             breaker.open_ms_total = 0;
             breaker.ramp_percent = None;

@@ -147,7 +147,10 @@ impl ResilienceBuilder {
             write_failures: Arc::clone(&parts.write_failures),
             poll: {
                 let parts = Arc::clone(&parts);
-                Box::new(move || parts.poll_config())
+                Box::new(move || {
+                    parts.poll_config();
+                    parts.tidy();
+                })
             },
         };
         let control = ControlThread::start(name, plan).inspect_err(|_| heartbeat.abort())?;

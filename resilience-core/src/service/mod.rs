@@ -16,7 +16,7 @@ pub use builder::ResilienceBuilder;
 pub use error::StartError;
 
 use crate::{
-    breaker::{CircuitBreaker, Registry},
+    breaker::{CircuitBreaker, KeyedBreakers, KeyedConfig, Registry},
     config::Config,
     control::ControlThread,
     health::{Health, health_router},
@@ -83,6 +83,33 @@ impl Resilience {
     #[must_use]
     pub fn breaker(&self, name: &str) -> CircuitBreaker {
         self.parts.breaker(name, &self.parts.config.current())
+    }
+
+    /// The breakers of the upstream of that name, one for each key, such as a
+    /// host or a tenant. Their settings are those of `services.<name>` or the
+    /// defaults; those that were open when the process before this one was last
+    /// seen, the sixteen longest at most, are open for the rest of their wait.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn of(resilience: &resilience_core::Resilience, tenant: &str) {
+    /// let tenants = resilience.keyed_breakers("payment_api");
+    /// let permit = tenants.get(tenant).try_acquire();
+    /// # let _ = permit;
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn keyed_breakers(&self, name: &str) -> KeyedBreakers {
+        self.keyed_breakers_within(name, KeyedConfig::default())
+    }
+
+    /// The same with other limits than the default; those of a family that
+    /// there is already stay.
+    #[must_use]
+    pub fn keyed_breakers_within(&self, name: &str, limits: KeyedConfig) -> KeyedBreakers {
+        let config = self.parts.config.current();
+        self.parts.keyed(name, &config, limits)
     }
 
     /// The breakers by name.

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use crate::{
-    breaker::{CircuitBreaker, Registry},
+    breaker::{CircuitBreaker, KeyedBreakers, KeyedConfig, Registry},
     clock::Clock,
     config::{Config, ConfigStore, LogFormat, LogLevel, Reload},
     control::until,
@@ -75,6 +75,24 @@ impl Parts {
         breaker
     }
 
+    pub(super) fn keyed(&self, name: &str, config: &Config, limits: KeyedConfig) -> KeyedBreakers {
+        if let Some(family) = self.registry.find_keyed(name) {
+            return family;
+        }
+        let _one = self.creation.lock();
+        if let Some(family) = self.registry.find_keyed(name) {
+            return family;
+        }
+        let family = self.registry.keyed(name, &config.breaker(name), limits);
+        family.describe(config.breaker_settings(name));
+        if let Some(former) = &self.former
+            && let Some(left) = former.keyed.iter().find(|family| family.name == name)
+        {
+            family.restore(left, former.taken_at, OLDEST_TRIP);
+        }
+        family
+    }
+
     /// Takes over what the process before this one left of a breaker.
     fn restore(&self, breaker: &CircuitBreaker, name: &str) {
         let Some(former) = &self.former else { return };
@@ -102,6 +120,10 @@ impl Parts {
             breaker.configure(config.breaker(&name));
             breaker.describe(config.breaker_settings(&name));
         }
+        for family in self.registry.families() {
+            family.configure(&config.breaker(family.name()));
+            family.describe(config.breaker_settings(family.name()));
+        }
         self.health
             .set_severity("database", config.ready().database);
         self.health
@@ -110,6 +132,13 @@ impl Parts {
             if config.set_explicitly(key) {
                 tracing::warn!("`{key}` is set, and this version does not put it to use yet");
             }
+        }
+    }
+
+    /// Lets breakers go that nobody asks for any more.
+    pub(super) fn tidy(&self) {
+        for family in self.registry.families() {
+            family.tidy();
         }
     }
 
@@ -144,9 +173,16 @@ impl Parts {
             .health
             .register_fn("circuit_breakers", severity, move || {
                 let breakers = registry.snapshot();
-                let found: Vec<String> = breakers.iter().filter_map(to_be_told).collect();
-                let closed = |breaker: &BreakerSnapshot| breaker.state == State::Closed;
-                match (found.is_empty(), breakers.iter().all(closed)) {
+                let mut found: Vec<String> = breakers.iter().filter_map(to_be_told).collect();
+                // One line a family: how many keys there are is not up to us.
+                let families = registry.families();
+                let not_closed: Vec<String> = families.iter().filter_map(not_closed).collect();
+                let all_closed = not_closed.is_empty()
+                    && breakers
+                        .iter()
+                        .all(|breaker| breaker.state == State::Closed);
+                found.extend(not_closed);
+                match (found.is_empty(), all_closed) {
                     (true, _) => (HealthStatus::Pass, None),
                     (false, true) => (HealthStatus::Warn, Some(found.join(", "))),
                     (false, false) => (HealthStatus::Fail, Some(found.join(", "))),
@@ -177,6 +213,7 @@ impl Parts {
             heartbeat_age_ms: heartbeat_age
                 .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
             breakers: within_budget(self.registry.snapshot()),
+            keyed: self.registry.keyed_snapshot(),
             pools: self.pools.lock().iter().map(|take| take()).collect(),
             health: self.health.snapshot(),
             config: self.config.snapshot(),
@@ -202,6 +239,14 @@ fn to_be_told(breaker: &BreakerSnapshot) -> Option<String> {
         (Some((kind, until)), State::Closed) => Some(format!("{name} is {kind} {until}")),
         (Some((kind, until)), _) => Some(format!("{name} is {state} ({kind} {until})")),
     }
+}
+
+/// How many members of a family are not closed, if there are any.
+fn not_closed(family: &KeyedBreakers) -> Option<String> {
+    let all = family.all();
+    let is_not = |breaker: &&CircuitBreaker| breaker.state() != State::Closed;
+    let (all, not) = (all.len(), all.iter().filter(is_not).count());
+    (not > 0).then(|| format!("{not} of {all} keys of {} are not closed", family.name()))
 }
 
 /// Leaves out the oldest events of a service with very many breakers.

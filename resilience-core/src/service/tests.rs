@@ -55,6 +55,55 @@ async fn a_trip_older_than_the_wait_is_not_taken_over() {
 }
 
 #[tokio::test]
+async fn the_circuit_of_a_key_is_open_for_the_rest_of_its_wait_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = builder(dir.path()).start().unwrap();
+    let tenants = before.keyed_breakers("payment_api");
+    while let Ok(permit) = tenants.get("tenant-7").try_acquire() {
+        permit.failure(ErrorClass::http(503));
+    }
+    let _ = tenants.get("tenant-8");
+    let shown = &before.snapshot().keyed[0];
+    assert_eq!((shown.members, shown.open), (2, 1));
+    assert!(!shown.not_closed[0].config.values.is_empty());
+    drop((before, tenants));
+
+    let after = builder(dir.path()).start().unwrap();
+    let tenants = after.keyed_breakers("payment_api");
+    let rest = tenants.get("tenant-7").try_acquire().unwrap_err();
+    assert!(rest.retry_after() > Duration::from_secs(50), "{rest:?}");
+    assert!(tenants.get("tenant-8").try_acquire().is_ok());
+}
+
+#[tokio::test]
+async fn the_settings_of_a_family_are_those_of_its_service_and_change_live() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.yaml");
+    let waits = |seconds: u32| {
+        let breaker = format!("{{wait_in_open: {seconds}s}}");
+        let text = format!("services: {{payment_api: {{circuit_breaker: {breaker}}}}}");
+        std::fs::write(&file, text).unwrap();
+    };
+    waits(30);
+    let resilience = builder(dir.path()).config_file(&file).start().unwrap();
+    let tenants = resilience.keyed_breakers("payment_api");
+    let wait = |key: &str| {
+        let breaker = tenants.get(key);
+        while let Ok(permit) = breaker.try_acquire() {
+            permit.failure(ErrorClass::http(503));
+        }
+        breaker.try_acquire().unwrap_err().retry_after().as_secs()
+    };
+    assert!((29..=30).contains(&wait("a")));
+    let there = tenants.get("b");
+    waits(300);
+    resilience.parts.poll_config();
+    assert!((299..=300).contains(&wait("b")));
+    assert!((299..=300).contains(&wait("c")));
+    drop(there);
+}
+
+#[tokio::test]
 async fn a_black_box_of_another_service_is_set_aside_and_counted() {
     let dir = tempfile::tempdir().unwrap();
     let path = blackbox::path(dir.path(), "payments-api");
