@@ -72,8 +72,11 @@ impl Journal {
             .iter()
             .take_while(|other| is_older(other))
             .count();
-        self.events.insert(place, event);
-        self.events.truncate(MOST_EVENTS);
+        if place < MOST_EVENTS {
+            // Room first: the one too many would double what is allocated.
+            self.events.truncate(MOST_EVENTS - 1);
+            self.events.insert(place, event);
+        }
     }
 
     /// Takes over the events of the process before a restart.
@@ -178,6 +181,17 @@ mod tests {
         }
         assert_eq!(generations(&journal), [3, 2, 1]);
         assert_eq!(journal.transitions()[0].count, 3);
+    }
+
+    #[test]
+    fn one_that_is_older_than_all_that_are_kept_is_not_kept() {
+        let mut journal = Journal::new("a", BreakerConfig::default());
+        for generation in (2..=257).chain([1]) {
+            journal.write(event(generation, State::Closed));
+        }
+        let kept = generations(&journal);
+        assert_eq!((kept.len(), kept[0], kept[255]), (MOST_EVENTS, 257, 2));
+        assert_eq!(journal.events.capacity(), MOST_EVENTS);
     }
 
     #[test]
