@@ -85,6 +85,7 @@ enum Standing {
 }
 
 /// One that may go, as it was when it was looked at.
+#[derive(Clone)]
 pub(super) struct Leaver {
     key: Arc<str>,
     used_ns: u64,
@@ -164,8 +165,9 @@ impl Members {
         self.by_key.iter().filter_map(look).collect()
     }
 
-    /// Takes them out, but for those that were used or have changed since they
-    /// were looked at.
+    /// Takes them out for another, but for those whose circuits have changed
+    /// since they were looked at. One that was used meanwhile goes all the same:
+    /// somebody has to, and its turn was near.
     pub(super) fn remove(
         &mut self,
         leavers: &[Leaver],
@@ -175,11 +177,25 @@ impl Members {
         let idle_ns = saturating_ns(config.options().idle);
         let leave = |leaver: &Leaver| {
             let member = self.by_key.get(&leaver.key)?;
-            let used_ns = member.used_ns.load(Relaxed);
-            let standing = member.standing(now_ns.saturating_sub(used_ns), idle_ns);
-            let same = used_ns == leaver.used_ns && standing == leaver.standing;
+            let unused_ns = now_ns.saturating_sub(member.used_ns.load(Relaxed));
+            let same = member.standing(unused_ns, idle_ns) == leaver.standing;
             same.then(|| self.by_key.remove(&leaver.key)).flatten()
         };
         leavers.iter().filter_map(leave).collect()
+    }
+
+    /// Takes those out that have not been used since either.
+    pub(super) fn remove_idle(
+        &mut self,
+        leavers: &[Leaver],
+        now_ns: u64,
+        config: KeyedConfig,
+    ) -> Vec<Member> {
+        let unused = |leaver: &&Leaver| {
+            let member = self.by_key.get(&leaver.key);
+            member.is_some_and(|member| member.used_ns.load(Relaxed) == leaver.used_ns)
+        };
+        let unused: Vec<Leaver> = leavers.iter().filter(unused).cloned().collect();
+        self.remove(&unused, now_ns, config)
     }
 }

@@ -308,12 +308,12 @@ impl Family {
         for some in leavers.chunks(LEAVE_AT_ONCE) {
             gone.extend(self.members.write().remove(some, now_ns, self.limits));
         }
-        if gone.is_empty() {
+        if leavers.is_empty() {
             let again_ns = now_ns.saturating_add(crate::clock::saturating_ns(LOOK_AGAIN));
             self.full_until_ns.store(again_ns, Relaxed);
-            return None;
         }
-        Some(gone)
+        // None also if all of them have opened in this very moment.
+        (!gone.is_empty()).then_some(gone)
     }
 
     fn make(self: &Arc<Self>, making: &Making, key: &Arc<str>, now_ns: u64) -> Member {
@@ -356,7 +356,9 @@ impl Family {
 
     fn evict(&self, leavers: &[Leaver], now_ns: u64) {
         for some in leavers.chunks(LEAVE_AT_ONCE) {
-            let gone = self.members.write().remove(some, now_ns, self.limits);
+            let mut members = self.members.write();
+            let gone = members.remove_idle(some, now_ns, self.limits);
+            drop(members);
             if !gone.is_empty() {
                 self.full_until_ns.store(0, Relaxed);
             }

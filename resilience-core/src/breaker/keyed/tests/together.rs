@@ -28,6 +28,22 @@ fn other_settings_reach_those_that_are_there_and_those_to_come() {
 }
 
 #[test]
+fn of_two_changes_that_meet_the_later_is_in_force_everywhere() {
+    let (family, _hand) = family(8);
+    let members = ["a", "b", "c"].map(|key| family.get(key));
+    let (inside, once) = (family.clone(), AtomicBool::new(true));
+    let _subscription = family.subscribe(move |_, _| {
+        if once.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            inside.configure(&small());
+        }
+    });
+    family.configure(&BreakerConfig::default());
+    for breaker in members {
+        trip(&breaker);
+    }
+}
+
+#[test]
 fn a_subscription_hears_all_members_with_their_keys_until_it_is_dropped() {
     let (family, _hand) = family(2);
     let there = family.get("a");
