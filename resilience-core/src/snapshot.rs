@@ -58,6 +58,18 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The breaker of that name, also one of a family that is not closed.
+    #[must_use]
+    pub fn breaker(&self, name: &str) -> Option<&BreakerSnapshot> {
+        self.all_breakers().find(|breaker| breaker.name == name)
+    }
+
+    /// The breakers, and those of the families that are not closed.
+    pub fn all_breakers(&self) -> impl Iterator<Item = &BreakerSnapshot> {
+        let keyed = self.keyed.iter().flat_map(|family| &family.not_closed);
+        self.breakers.iter().chain(keyed)
+    }
+
     /// A service of which nothing is known but its name.
     #[must_use]
     pub fn of_nothing(service: &str) -> Self {

@@ -17,8 +17,8 @@ pub(super) fn refusal(
     request: &ChangeRequest,
     sight: &Sight,
 ) -> Option<ChangeError> {
-    let names = || sight.snapshot.breakers.iter().map(|b| b.name.as_str());
-    let Some(known) = sight.snapshot.breakers.iter().find(|b| b.name == breaker) else {
+    let names = || sight.snapshot.all_breakers().map(|b| b.name.as_str());
+    let Some(known) = sight.snapshot.breaker(breaker) else {
         return Some(ChangeError::Unknown {
             name: breaker.to_owned(),
             nearest: nearest(breaker, names()),
@@ -53,7 +53,7 @@ pub(super) fn moved(
     snapshot: &Snapshot,
 ) -> Option<ChangeError> {
     let expected = request.if_generation?;
-    let known = snapshot.breakers.iter().find(|b| b.name == breaker)?;
+    let known = snapshot.breaker(breaker)?;
     (known.generation != expected).then_some(ChangeError::Moved {
         expected,
         actual: known.generation,
@@ -68,7 +68,7 @@ pub(super) fn receipt(
     outcome: ChangeOutcome,
     detail: String,
 ) -> Result<Receipt, ChangeError> {
-    match snapshot.breakers.iter().find(|b| b.name == breaker) {
+    match snapshot.breaker(breaker) {
         Some(known) => Ok(Receipt {
             service: known.name.clone(),
             replica: snapshot.replica.clone(),
@@ -83,7 +83,7 @@ pub(super) fn receipt(
         }),
         None => Err(ChangeError::Unknown {
             name: breaker.to_owned(),
-            nearest: nearest(breaker, snapshot.breakers.iter().map(|b| b.name.as_str())),
+            nearest: nearest(breaker, snapshot.all_breakers().map(|b| b.name.as_str())),
         }),
     }
 }

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     problem::Problem,
-    snapshot::{BreakerSnapshot, OverrideSnapshot, State},
+    snapshot::{BreakerSnapshot, KeyedSnapshot, OverrideSnapshot, State},
 };
 
 /// How often a watched breaker is looked at.
@@ -66,6 +66,7 @@ async fn list<S: AdminSource>(Source(source): Source<S>) -> Result<Response, Pro
             "replica": snapshot.replica,
             "condition": observed.condition,
             "breakers": breakers,
+            "keyed": snapshot.keyed.iter().map(Family::of).collect::<Vec<_>>(),
         }),
     ))
 }
@@ -195,12 +196,7 @@ async fn watch<S: AdminSource>(source: &S, receipt: &mut Receipt, watch: Duratio
         let Ok(observed) = source.observe().await else {
             continue;
         };
-        let breaker = observed
-            .snapshot
-            .breakers
-            .iter()
-            .find(|b| b.name == receipt.service);
-        if let Some(breaker) = breaker
+        if let Some(breaker) = observed.snapshot.breaker(&receipt.service)
             && breaker.state != State::Closed
         {
             receipt.after = breaker.state;
@@ -218,18 +214,15 @@ fn find(
     name: Result<Path<String>, PathRejection>,
 ) -> Result<&BreakerSnapshot, Problem> {
     let Path(name) = name.map_err(bad_path)?;
-    let breakers = &observed.snapshot.breakers;
-    breakers
-        .iter()
-        .find(|breaker| breaker.name == name)
-        .ok_or_else(|| {
-            let names = breakers.iter().map(|breaker| breaker.name.as_str());
-            ChangeError::Unknown {
-                nearest: nearest(&name, names),
-                name,
-            }
-            .into()
-        })
+    let snapshot = &observed.snapshot;
+    snapshot.breaker(&name).ok_or_else(|| {
+        let names = snapshot.all_breakers().map(|breaker| breaker.name.as_str());
+        ChangeError::Unknown {
+            nearest: nearest(&name, names),
+            name,
+        }
+        .into()
+    })
 }
 
 /// The names most like `wanted`, best first, at most three.
@@ -294,6 +287,34 @@ impl<'a> Overview<'a> {
     }
 }
 
+/// One family in a list, with its members that are not closed.
+#[derive(Serialize)]
+struct Family<'a> {
+    service: &'a str,
+    members: u32,
+    open: u32,
+    half_open: u32,
+    capacity: u32,
+    evicted: u64,
+    overflowed: u64,
+    not_closed: Vec<Overview<'a>>,
+}
+
+impl<'a> Family<'a> {
+    fn of(family: &'a KeyedSnapshot) -> Self {
+        Self {
+            service: &family.name,
+            members: family.members,
+            open: family.open,
+            half_open: family.half_open,
+            capacity: family.capacity,
+            evicted: family.evicted,
+            overflowed: family.overflowed,
+            not_closed: family.not_closed.iter().map(Overview::of).collect(),
+        }
+    }
+}
+
 /// A JSON answer that says how old it is.
 fn aged(observed: &Observed, body: &impl Serialize) -> Response {
     let mut response = Json(body).into_response();
@@ -339,6 +360,57 @@ async fn not_found() -> Problem {
 mod tests {
     use super::*;
     use crate::{BreakerConfig, ByHand, CircuitBreaker, ErrorClass, snapshot::OverrideKind};
+
+    #[tokio::test]
+    async fn a_member_of_a_family_is_explained_and_reset_by_its_name() {
+        use tower::ServiceExt;
+
+        let registry = crate::Registry::new();
+        let (config, limits) = (BreakerConfig::default(), crate::KeyedConfig::default());
+        let tenants = registry.keyed("payment_api", &config, limits);
+        while let Ok(permit) = tenants.get("tenant-7").try_acquire() {
+            permit.failure(ErrorClass::TIMEOUT);
+        }
+        let shown = registry.clone();
+        let take = move || crate::snapshot::Snapshot {
+            keyed: shown.keyed_snapshot(),
+            ..crate::snapshot::Snapshot::of_nothing("payments-api")
+        };
+        let source = super::super::LocalSource::new(std::sync::Arc::new(take), registry);
+        let router = admin_router(source);
+        let ask = async |method: &str, path: &str| {
+            let request = axum::http::Request::builder()
+                .method(method)
+                .uri(format!("/admin/circuit-breaker{path}"))
+                .body(axum::body::Body::empty())
+                .unwrap();
+            let response = router.clone().oneshot(request).await.unwrap();
+            let body = axum::body::to_bytes(response.into_body(), 100_000)
+                .await
+                .unwrap();
+            String::from_utf8(body.to_vec()).unwrap()
+        };
+        let member = "/payment_api:tenant-7";
+        assert_eq!(
+            ask("GET", &format!("{member}/state")).await,
+            r#"{"state":"OPEN"}"#
+        );
+        assert!(
+            ask("GET", "")
+                .await
+                .contains(r#""service":"payment_api:tenant-7""#)
+        );
+        let why = ask("GET", &format!("{member}/explain")).await;
+        assert!(
+            why.starts_with("payment_api:tenant-7 is OPEN since "),
+            "{why}"
+        );
+        let receipt = ask("POST", &format!("{member}/reset")).await;
+        assert!(receipt.contains(r#""after":"CLOSED""#), "{receipt}");
+        let none = ask("POST", "/payment_api:tenant-8/reset").await;
+        assert!(none.contains("there is no circuit breaker"), "{none}");
+        assert_eq!(tenants.all().len(), 1);
+    }
 
     #[test]
     fn a_list_shows_what_callers_meet_and_what_the_state_machine_says() {

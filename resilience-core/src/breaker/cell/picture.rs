@@ -12,6 +12,25 @@ impl Cell {
         self.settled(self.clock.now_ns()).effective()
     }
 
+    /// The calls since the breaker was made.
+    pub(in crate::breaker) fn totals(&self) -> CallTotals {
+        let totals = &self.totals;
+        CallTotals {
+            success: totals.successes(self.window_calls()),
+            failure: totals.failures(),
+            ignored: totals.ignored.load(Relaxed),
+            rejected: totals.rejected(),
+            cancelled: totals.cancelled.load(Relaxed),
+            slow: totals.slow.load(Relaxed),
+            stale: totals.stale.load(Relaxed),
+        }
+    }
+
+    /// Whether there is nothing more to say of it than its totals.
+    pub(in crate::breaker) fn is_plainly_closed(&self) -> bool {
+        self.settled(self.clock.now_ns()).flows()
+    }
+
     pub(in crate::breaker) fn snapshot(&self) -> BreakerSnapshot {
         let now_ns = self.clock.now_ns();
         let word = self.settled(now_ns);
@@ -43,15 +62,7 @@ impl Cell {
             } else {
                 0
             },
-            totals: CallTotals {
-                success: totals.successes(self.window_calls()),
-                failure: totals.failures(),
-                ignored: totals.ignored.load(Relaxed),
-                rejected: totals.rejected(),
-                cancelled: totals.cancelled.load(Relaxed),
-                slow: totals.slow.load(Relaxed),
-                stale: totals.stale.load(Relaxed),
-            },
+            totals: self.totals(),
             durations: totals.durations(),
             transitions: journal.transitions(),
             open_ms_total: totals.open_ms_total(open_now_ms),
