@@ -8,16 +8,6 @@ fn layer(breaker: &CircuitBreaker) -> CircuitBreakerLayer {
 }
 
 #[tokio::test]
-async fn an_open_breaker_answers_although_the_inner_service_is_not_ready() {
-    let (breaker, _hand) = tripped();
-    let (mut service, mut handle) = mock::spawn_layer::<&str, &str, _>(layer(&breaker));
-    handle.allow(0);
-    assert!(service.poll_ready().is_ready());
-    let error = service.call("early").await.unwrap_err();
-    assert!(matches!(error, CallError::Open { .. }), "{error:?}");
-}
-
-#[tokio::test]
 async fn a_service_that_was_not_ready_is_not_called_when_the_wait_ends_meanwhile() {
     let (breaker, hand) = tripped();
     let (mut service, mut handle) = mock::spawn_layer::<&str, &str, _>(layer(&breaker));

@@ -173,25 +173,6 @@ fn a_listener_that_panics_harms_neither_the_call_nor_the_other_listeners() {
 }
 
 #[test]
-fn an_observer_may_read_the_breaker_and_sees_each_transition() {
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let registry = Registry::new();
-    let config = BreakerConfig::try_from(small()).unwrap();
-    let breaker = registry.get_or_create("payment_api", &config);
-    let (log, reader) = (Arc::clone(&seen), breaker.clone());
-    registry.observe(
-        &(Arc::new(move |event: &BreakerEvent, name: &str| {
-            log.lock()
-                .push((name.to_owned(), event.to, reader.snapshot().state));
-        }) as Observer),
-    );
-    fail(&breaker, 2);
-    breaker.reset(&ByHand::default()).unwrap();
-    let expected = [State::Open, State::Closed].map(|to| ("payment_api".to_owned(), to, to));
-    assert_eq!(*seen.lock(), expected);
-}
-
-#[test]
 fn a_permit_of_a_cells_former_life_leaves_no_trace_in_the_next() {
     let owner = Owner::take("former", BreakerConfig::default(), Clock::default());
     let cell = owner.cell;

@@ -6,6 +6,7 @@ mod by_hand;
 mod layer;
 mod life;
 mod machine;
+mod mistakes;
 mod model;
 mod overrides;
 mod settings;
