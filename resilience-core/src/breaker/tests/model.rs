@@ -133,6 +133,11 @@ impl Model {
         }
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "validated: 1 to 10"
+    )]
     fn open(&mut self) {
         let mut wait = ms(self.options.wait_in_open);
         for _ in 0..self.openings {
