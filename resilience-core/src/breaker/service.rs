@@ -18,7 +18,7 @@ use super::{
 /// not: see [`poll_ready`](Self::poll_ready).
 #[derive(Debug)]
 pub struct CircuitBreakerService<S, C> {
-    inner: S,
+    pub(super) inner: S,
     breaker: CircuitBreaker,
     classify: C,
     ready: Ready,
