@@ -169,7 +169,9 @@ impl TimeWindow {
     pub(in crate::breaker) fn calls_ever(&self, stripes: &Stripes<Stripe>) -> u64 {
         let of = |stripe: &Stripe| {
             let retired = stripe.calls.retired.load(Acquire);
-            let held = |word: &AtomicU64| u64::from(low32(word.load(Relaxed)));
+            // ordering: Acquire. Pairs with `Pen`: who finds a failed call finds
+            // that it failed, and does not take it for a success.
+            let held = |word: &AtomicU64| u64::from(low32(word.load(Acquire)));
             retired + stripe.calls.buckets.iter().map(held).sum::<u64>()
         };
         let all: u64 = stripes.iter().map(of).sum();
