@@ -108,6 +108,32 @@ fn time_spent_open_is_counted_and_the_present_opening_too() {
     breaker.reset(&ByHand::default()).unwrap();
     hand.advance(Duration::from_secs(3));
     assert_eq!(breaker.snapshot().open_ms_total, 3_000);
+    // Each opening adds to it, also one that nobody looked at.
+    fail(&breaker, 2);
+    hand.advance(Duration::from_secs(2));
+    breaker.reset(&ByHand::default()).unwrap();
+    assert_eq!(breaker.snapshot().open_ms_total, 5_000);
+}
+
+#[test]
+fn an_event_names_the_threshold_that_was_reached() {
+    let options = BreakerOptions {
+        failure_rate_threshold: 30.0,
+        slow_call_rate_threshold: 60.0,
+        slow_call_duration: Some(100 * MS),
+        ..small()
+    };
+    let threshold = |breaker: &CircuitBreaker| breaker.snapshot().events[0].threshold_percent;
+    let (failing, _hand) = breaker(options.clone());
+    fail(&failing, 2);
+    assert_eq!(threshold(&failing), Some(30.0));
+    let (slow, hand) = breaker(options);
+    let calls = [(); 2].map(|()| slow.try_acquire().unwrap());
+    hand.advance(101 * MS);
+    calls.into_iter().for_each(Permit::success);
+    assert_eq!(threshold(&slow), Some(60.0));
+    slow.reset(&ByHand::default()).unwrap();
+    assert_eq!(threshold(&slow), None);
 }
 
 #[test]
@@ -207,11 +233,8 @@ fn failures_while_it_closes_open_it_again_with_a_longer_wait() {
     hand.advance(WAIT);
     succeed(&breaker, 2);
     hand.advance(Duration::from_secs(5));
-    while breaker.snapshot().computed_state == State::HalfOpen {
-        if let Ok(permit) = breaker.try_acquire() {
-            permit.failure(BAD);
-        }
-    }
+    let admitted = (0..100).filter_map(|_| breaker.try_acquire().ok());
+    admitted.take(2).for_each(|permit| permit.failure(BAD));
     assert_eq!(
         breaker.try_acquire().unwrap_err().retry_after(),
         Duration::from_secs(10) + MS

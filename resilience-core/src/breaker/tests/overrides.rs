@@ -192,3 +192,12 @@ fn time_forced_open_is_time_open() {
     hand.advance(Duration::from_secs(3));
     assert_eq!(breaker.snapshot().open_ms_total, 3_000);
 }
+
+#[test]
+fn forced_open_while_open_is_one_stretch_of_time() {
+    let (breaker, hand) = tripped();
+    hand.advance(Duration::from_secs(3));
+    set(&breaker, OverrideKind::ForcedOpen, None);
+    hand.advance(Duration::from_secs(3));
+    assert_eq!(breaker.snapshot().open_ms_total, 6_000);
+}

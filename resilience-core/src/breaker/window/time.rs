@@ -433,6 +433,20 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_was_held_up_wipes_nothing_that_is_newer() {
+        let window = TestWindow::new();
+        let newest = PLACES as u64 + 4;
+        for _ in 0..3 {
+            window.record(0, seconds(), newest * SECOND, BAD);
+        }
+        // Long ago, in the same place.
+        window.record(0, seconds(), 4 * SECOND, BAD);
+        let tally = window.tally(0, seconds(), newest * SECOND);
+        assert_eq!((tally.calls, tally.failures), (4, 4));
+        assert_eq!(window.calls_ever(), 4);
+    }
+
+    #[test]
     fn a_new_generation_starts_empty() {
         let window = TestWindow::new();
         window.record(0, seconds(), SECOND, BAD);
