@@ -67,6 +67,17 @@ fn at_once<A: Send + 'static, B: Send + 'static>(
     (a, other.join().unwrap())
 }
 
+/// Does all three at once.
+fn three_at_once<A: Send + 'static, B: Send + 'static, C: Send + 'static>(
+    a: impl FnOnce() -> A + Send + 'static,
+    b: impl FnOnce() -> B + Send + 'static,
+    c: impl FnOnce() -> C + Send + 'static,
+) -> (A, B, C) {
+    let third = thread::spawn(c);
+    let (a, b) = at_once(a, b);
+    (a, b, third.join().unwrap())
+}
+
 fn causes(snapshot: &BreakerSnapshot) -> Vec<Cause> {
     let mut causes: Vec<_> = snapshot.events.iter().map(|event| event.cause).collect();
     causes.reverse();
@@ -196,6 +207,8 @@ fn a_probe_and_a_reset_at_once_end_closed_whatever_the_probe_says() {
         assert_eq!(snapshot.state, State::Closed);
         assert_eq!(snapshot.events[0].cause, Cause::Reset);
         assert_eq!(snapshot.window.calls, 0);
+        // Though the probe may have begun to open it once more.
+        assert_eq!(snapshot.openings, 0);
     });
 }
 
@@ -331,5 +344,159 @@ fn a_call_and_a_window_of_another_size_at_once_lose_no_call() {
         let snapshot = breaker.snapshot();
         assert_eq!(snapshot.totals.success, 2);
         assert!((1..=2).contains(&snapshot.window.calls));
+    });
+}
+
+#[test]
+fn a_success_and_a_failure_at_once_open_a_time_window_that_only_both_together_can_open() {
+    model(2, || {
+        let (breaker, _hand) = breaker(BreakerOptions {
+            window: Window::Time(Duration::from_secs(10)),
+            minimum_calls: 3,
+            failure_rate_threshold: 60.0,
+            ..options()
+        });
+        // Each call counts in its thread's stripe, and sums up both, because of this.
+        fail(breaker.try_acquire().unwrap());
+        let (good, bad) = (
+            breaker.try_acquire().unwrap(),
+            breaker.try_acquire().unwrap(),
+        );
+        at_once(move || fail(bad), move || good.success());
+        assert_eq!(causes(&breaker.snapshot()), [Cause::FailureRate]);
+    });
+}
+
+#[test]
+fn whoever_looks_while_calls_fail_sees_no_failure_without_its_call_and_no_success() {
+    for window in [Window::Calls(3), Window::Time(Duration::from_secs(10))] {
+        model(2, move || {
+            let (breaker, _hand) = breaker(BreakerOptions {
+                window,
+                minimum_calls: 3,
+                ..options()
+            });
+            fail(breaker.try_acquire().unwrap());
+            let (last, reader) = (breaker.try_acquire().unwrap(), breaker.clone());
+            let ((), seen) = at_once(move || fail(last), move || reader.snapshot());
+            assert!(
+                seen.window.failures <= seen.window.calls,
+                "{:?}",
+                seen.window
+            );
+            assert_eq!(seen.totals.success, 0);
+        });
+    }
+}
+
+#[test]
+fn a_call_that_finds_its_window_gone_is_no_call_of_the_next() {
+    model(3, || {
+        let (breaker, _hand) = breaker(options());
+        let late = breaker.try_acquire().unwrap();
+        let by_hand = breaker.clone();
+        at_once(
+            move || late.success(),
+            move || by_hand.reset(&ByHand::default()).unwrap(),
+        );
+        assert_eq!(breaker.snapshot().window.calls, 0);
+        for _ in 0..2 {
+            breaker.try_acquire().unwrap().success();
+        }
+        let snapshot = breaker.snapshot();
+        assert_eq!((snapshot.window.calls, snapshot.window.failures), (2, 0));
+        assert_eq!(snapshot.totals.success, 3);
+    });
+}
+
+#[test]
+fn a_probe_that_another_thread_made_room_for_opens_it_for_the_second_time() {
+    model(3, || {
+        let (breaker, hand) = opened();
+        hand.advance(WAIT * 2);
+        let probe = |breaker: CircuitBreaker| move || breaker.try_acquire().map(fail).is_ok();
+        let (a, b) = at_once(probe(breaker.clone()), probe(breaker.clone()));
+        assert!(a ^ b);
+        let snapshot = breaker.snapshot();
+        assert_eq!((snapshot.state, snapshot.openings), (State::Open, 2));
+    });
+}
+
+#[test]
+fn a_trip_a_reset_and_a_call_at_once_end_closed_and_each_is_accounted_for() {
+    model(2, || {
+        let (breaker, _hand) = breaker(options());
+        fail(breaker.try_acquire().unwrap());
+        let last = breaker.try_acquire().unwrap();
+        let (by_hand, caller) = (breaker.clone(), breaker.clone());
+        let ((), _, called) = three_at_once(
+            move || fail(last),
+            move || by_hand.reset(&ByHand::default()).unwrap(),
+            move || caller.try_acquire().map(Permit::success).is_ok(),
+        );
+        let snapshot = breaker.snapshot();
+        assert_eq!(snapshot.state, State::Closed);
+        assert_eq!(snapshot.events[0].cause, Cause::Reset);
+        let totals = snapshot.totals;
+        assert_eq!((totals.failure, totals.success), (2, u64::from(called)));
+        assert_eq!(totals.rejected, u64::from(!called));
+    });
+}
+
+#[test]
+fn two_probes_that_finish_while_a_third_call_asks_close_it_once() {
+    model(2, || {
+        let (breaker, hand) = breaker(BreakerOptions {
+            half_open_permits: 2,
+            ..options()
+        });
+        for _ in 0..2 {
+            fail(breaker.try_acquire().unwrap());
+        }
+        hand.advance(WAIT * 2);
+        let (a, b) = (
+            breaker.try_acquire().unwrap(),
+            breaker.try_acquire().unwrap(),
+        );
+        let asker = breaker.clone();
+        let ((), (), third) = three_at_once(
+            move || a.success(),
+            move || b.success(),
+            move || asker.try_acquire().ok(),
+        );
+        let snapshot = breaker.snapshot();
+        let expected = [
+            Cause::FailureRate,
+            Cause::WaitElapsed,
+            Cause::ProbesSucceeded,
+        ];
+        assert_eq!(causes(&snapshot), expected);
+        assert_eq!(snapshot.totals.rejected, u64::from(third.is_none()));
+        drop(third);
+        let totals = breaker.snapshot().totals;
+        assert_eq!((totals.success, totals.stale), (2, 0));
+    });
+}
+
+#[test]
+fn an_override_that_ends_while_it_is_replaced_leaves_the_new_one() {
+    model(2, || {
+        let (breaker, hand) = breaker(options());
+        let set = |breaker: &CircuitBreaker, kind, lasts| {
+            breaker
+                .set_override(kind, lasts, &ByHand::default())
+                .unwrap()
+        };
+        set(&breaker, OverrideKind::ForcedOpen, Some(WAIT));
+        hand.advance(WAIT);
+        let (caller, by_hand) = (breaker.clone(), breaker.clone());
+        at_once(
+            move || drop(caller.try_acquire()),
+            move || set(&by_hand, OverrideKind::Disabled, None),
+        );
+        let snapshot = breaker.snapshot();
+        assert_eq!(snapshot.overridden.unwrap().kind, OverrideKind::Disabled);
+        assert_eq!(snapshot.state, State::Closed);
+        assert!(breaker.try_acquire().is_ok());
     });
 }

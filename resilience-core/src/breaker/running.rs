@@ -325,6 +325,18 @@ mod tests {
     }
 
     #[test]
+    fn nor_does_it_where_the_ring_has_moved_on() {
+        let stripes: Stripes<Running> = Stripes::new();
+        let (running, pen) = stripes.here();
+        // Each second one takes the place of the first and folds it.
+        for (generation, quarter) in [(6, 11), (6, 19), (7, 10), (7, 18)] {
+            running.start(pen, generation, quarter);
+        }
+        running.finish(pen, 6, 11);
+        assert_eq!(sum(&stripes, 7, 100), 2);
+    }
+
+    #[test]
     fn threads_that_share_a_stripe_lose_nothing() {
         let running = Running::default();
         let pen = Pen::shared();

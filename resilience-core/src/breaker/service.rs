@@ -19,7 +19,7 @@ use super::{
 /// circuit opens.
 #[derive(Debug)]
 pub struct CircuitBreakerService<S, C> {
-    inner: S,
+    pub(super) inner: S,
     breaker: CircuitBreaker,
     classify: C,
     ready: Ready,

@@ -259,8 +259,11 @@ mod tests {
     #[test]
     fn a_thread_that_ends_leaves_its_place_to_the_next() {
         let place = || std::thread::spawn(place_of_this_thread).join().unwrap();
-        // Others may come between in the same process; a hundred may not.
         let first = place();
-        assert!((0..100).any(|_| place() == first));
+        // Others of the same process may have it for as long as they run.
+        let begun = std::time::Instant::now();
+        while place() != first {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(60));
+        }
     }
 }

@@ -320,4 +320,14 @@ mod tests {
         assert_eq!(totals.successes(10), 10);
         assert_eq!(totals.successes(12), 11);
     }
+
+    #[test]
+    fn nor_is_the_time_spent_open() {
+        let totals = Totals::new();
+        assert_eq!(totals.open_ms_total(10), 10);
+        // It has closed, and whoever closed it has not yet added this opening.
+        assert_eq!(totals.open_ms_total(0), 10);
+        totals.open_ms.fetch_add(10, Relaxed);
+        assert_eq!(totals.open_ms_total(1), 11);
+    }
 }

@@ -49,9 +49,14 @@ fn a_trip_that_is_too_old_is_not_taken_over() {
         ..small()
     });
     fail(&former, 2);
-    let (breaker, _hand) = breaker(small());
-    breaker.restore(&former.snapshot(), ago(DAY + MS), Timestamp::now(), DAY);
-    assert_eq!(breaker.state(), State::Closed);
+    // Most of its wait is left.
+    let (oldest, now) = (Duration::from_secs(3_600), Timestamp::now());
+    for (pause, state) in [(oldest, State::Open), (oldest + MS, State::Closed)] {
+        let (breaker, _hand) = breaker(small());
+        let taken_at = now - jiff::SignedDuration::try_from(pause).unwrap();
+        breaker.restore(&former.snapshot(), taken_at, now, oldest);
+        assert_eq!(breaker.state(), state, "after {pause:?}");
+    }
 }
 
 #[test]
@@ -126,6 +131,20 @@ fn an_override_that_ended_meanwhile_is_not_taken_over_and_one_without_an_end_is(
 }
 
 #[test]
+fn an_override_does_not_outlast_its_time_though_the_wall_clock_was_set_back() {
+    let (former, _hand) = breaker(small());
+    let hour = Duration::from_secs(3_600);
+    former
+        .set_override(OverrideKind::ForcedOpen, Some(hour), &ByHand::default())
+        .unwrap();
+    let (breaker, hand) = breaker(small());
+    breaker.restore(&former.snapshot(), ago(DAY), ago(DAY), DAY);
+    assert_eq!(breaker.state(), State::Open);
+    hand.advance(hour);
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[test]
 fn the_flight_recorder_of_a_former_process_stands_behind_the_events_of_this_one() {
     let (former, _hand) = tripped();
     former.reset(&ByHand::default()).unwrap();
@@ -173,25 +192,6 @@ fn a_listener_that_panics_harms_neither_the_call_nor_the_other_listeners() {
 }
 
 #[test]
-fn an_observer_may_read_the_breaker_and_sees_each_transition() {
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let registry = Registry::new();
-    let config = BreakerConfig::try_from(small()).unwrap();
-    let breaker = registry.get_or_create("payment_api", &config);
-    let (log, reader) = (Arc::clone(&seen), breaker.clone());
-    registry.observe(
-        &(Arc::new(move |event: &BreakerEvent, name: &str| {
-            log.lock()
-                .push((name.to_owned(), event.to, reader.snapshot().state));
-        }) as Observer),
-    );
-    fail(&breaker, 2);
-    breaker.reset(&ByHand::default()).unwrap();
-    let expected = [State::Open, State::Closed].map(|to| ("payment_api".to_owned(), to, to));
-    assert_eq!(*seen.lock(), expected);
-}
-
-#[test]
 fn a_permit_of_a_cells_former_life_leaves_no_trace_in_the_next() {
     let owner = Owner::take("former", BreakerConfig::default(), Clock::default());
     let cell = owner.cell;
@@ -205,6 +205,23 @@ fn a_permit_of_a_cells_former_life_leaves_no_trace_in_the_next() {
     assert_eq!(snapshot.name, "next");
     assert_eq!(snapshot.window.calls, 0);
     assert_eq!(snapshot.totals, CallTotals::default());
+}
+
+#[test]
+fn the_end_of_an_override_of_a_cells_former_life_ends_nothing_in_the_next() {
+    let (clock, hand) = Clock::manual();
+    let cell = Cell::new("former", BreakerConfig::default(), clock);
+    cell.set_override(OverrideKind::ForcedOpen, Some(MS), &ByHand::default())
+        .unwrap();
+    cell.retire();
+    let off = BreakerOptions {
+        enabled: false,
+        ..small()
+    };
+    cell.reuse("next", BreakerConfig::try_from(off).unwrap());
+    hand.advance(MS);
+    let snapshot = cell.snapshot();
+    assert_eq!((snapshot.state, snapshot.events), (State::Closed, vec![]));
 }
 
 #[test]

@@ -2,14 +2,21 @@
 
 mod against_model;
 mod by_hand;
+mod call;
 #[cfg(feature = "tower")]
 mod layer;
+// Whose features bring tokio's clock.
+#[cfg(any(feature = "http", feature = "retry"))]
+mod layer_in_time;
 mod life;
 mod machine;
+mod mistakes;
 mod model;
 mod overrides;
 #[cfg(feature = "tower")]
 mod parking;
+#[cfg(feature = "tower")]
+mod readiness;
 mod settings;
 mod slow;
 

@@ -45,26 +45,6 @@ fn forced_open_refuses_until_its_end_and_says_until_when() {
 }
 
 #[test]
-fn an_override_without_an_end_stays_until_somebody_removes_it() {
-    let (breaker, hand) = breaker(small());
-    set(&breaker, OverrideKind::ForcedOpen, None);
-    hand.advance(10_000 * HOUR);
-    assert_eq!(breaker.state(), State::Open);
-    // Whoever asks waits as long as for a circuit that opened.
-    assert_eq!(
-        breaker.try_acquire().unwrap_err().retry_after(),
-        Duration::from_secs(5)
-    );
-    let changed = breaker.enable(&by()).unwrap();
-    assert_eq!(
-        (changed.before, changed.after),
-        (State::Open, State::Closed)
-    );
-    breaker.try_acquire().unwrap().success();
-    assert_eq!(breaker.enable(&by()), Err(ChangeRefused::NotOverridden));
-}
-
-#[test]
 fn disabled_lets_all_through_and_counts_nothing() {
     let (breaker, _hand) = tripped();
     let before = breaker.snapshot().totals;
@@ -211,4 +191,13 @@ fn time_forced_open_is_time_open() {
     breaker.enable(&by()).unwrap();
     hand.advance(Duration::from_secs(3));
     assert_eq!(breaker.snapshot().open_ms_total, 3_000);
+}
+
+#[test]
+fn forced_open_while_open_is_one_stretch_of_time() {
+    let (breaker, hand) = tripped();
+    hand.advance(Duration::from_secs(3));
+    set(&breaker, OverrideKind::ForcedOpen, None);
+    hand.advance(Duration::from_secs(3));
+    assert_eq!(breaker.snapshot().open_ms_total, 6_000);
 }

@@ -169,7 +169,9 @@ impl TimeWindow {
     pub(in crate::breaker) fn calls_ever(&self, stripes: &Stripes<Stripe>) -> u64 {
         let of = |stripe: &Stripe| {
             let retired = stripe.calls.retired.load(Acquire);
-            let held = |word: &AtomicU64| u64::from(low32(word.load(Relaxed)));
+            // ordering: Acquire. Pairs with `Pen`: who finds a failed call finds
+            // that it failed, and does not take it for a success.
+            let held = |word: &AtomicU64| u64::from(low32(word.load(Acquire)));
             retired + stripe.calls.buckets.iter().map(held).sum::<u64>()
         };
         let all: u64 = stripes.iter().map(of).sum();
@@ -428,6 +430,20 @@ mod tests {
         assert_eq!(held(9), 1);
         assert_eq!(held(10), 0);
         assert_eq!(window.calls_ever(), 1);
+    }
+
+    #[test]
+    fn a_call_that_was_held_up_wipes_nothing_that_is_newer() {
+        let window = TestWindow::new();
+        let newest = PLACES as u64 + 4;
+        for _ in 0..3 {
+            window.record(0, seconds(), newest * SECOND, BAD);
+        }
+        // Long ago, in the same place.
+        window.record(0, seconds(), 4 * SECOND, BAD);
+        let tally = window.tally(0, seconds(), newest * SECOND);
+        assert_eq!((tally.calls, tally.failures), (4, 4));
+        assert_eq!(window.calls_ever(), 4);
     }
 
     #[test]
