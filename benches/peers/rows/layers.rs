@@ -24,6 +24,7 @@ use resilience_benches::{
     drive::{self, Request, Upstream},
     ours,
 };
+use resilience_core::CircuitBreaker;
 use resilience_peers::{
     floor,
     peers::{failsafe, recloser, seatbelt, tower_resilience},
@@ -66,9 +67,18 @@ pub(super) fn tower_closed_1t(c: &mut Criterion) {
 ///
 /// In a real runtime, for what waiting for a contended lock costs there.
 pub(super) fn tower_closed_mt(c: &mut Criterion) {
+    closed_mt(c, "tower_closed_mt", ours::count());
+}
+
+/// The same with a time window, whose threads share nothing that they write.
+pub(super) fn tower_closed_mt_time(c: &mut Criterion) {
+    closed_mt(c, "tower_closed_mt_time", ours::time());
+}
+
+fn closed_mt(c: &mut Criterion, name: &str, ours: CircuitBreaker) {
     let workers = two_workers_runtime();
     let _entered = workers.enter();
-    let mut row = c.benchmark_group("tower_closed_mt");
+    let mut row = c.benchmark_group(name);
     let counter = AtomicU64::new(0);
     row.bench_function("floor", |b| {
         b.iter_custom(|calls| {
@@ -80,7 +90,7 @@ pub(super) fn tower_closed_mt(c: &mut Criterion) {
         });
     });
     two_workers(&workers, &mut row, "bare", &Upstream);
-    two_workers(&workers, &mut row, "ours", &ours::layered(ours::count()));
+    two_workers(&workers, &mut row, "ours", &ours::layered(ours));
     let peer = seatbelt::closed(&Clock::new_tokio());
     two_workers(&workers, &mut row, "seatbelt", &peer);
     let peer = tower_resilience::closed();

@@ -37,6 +37,7 @@ criterion_group! {
         sync::closed_count_1t, sync::closed_count_2t,
         sync::closed_time_1t, sync::closed_time_2t,
         sync::slow_call_1t, sync::open_1t,
-        layers::tower_closed_1t, layers::tower_closed_mt, layers::tower_open_1t
+        layers::tower_closed_1t, layers::tower_closed_mt, layers::tower_closed_mt_time,
+        layers::tower_open_1t
 }
 criterion_main!(rows);

@@ -30,6 +30,7 @@ impl<T, E> Classify<T, E> for ErrorsFail
 where
     E: 'static,
 {
+    #[inline]
     fn classify(&self, result: Result<&T, &E>) -> Outcome {
         match result {
             Ok(_) => Outcome::Success,
@@ -48,6 +49,7 @@ impl<B, E> Classify<Response<B>, E> for HttpStatusFails
 where
     E: 'static,
 {
+    #[inline]
     fn classify(&self, result: Result<&Response<B>, &E>) -> Outcome {
         match result {
             Ok(response) if response.status().is_server_error() => {

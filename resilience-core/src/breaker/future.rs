@@ -34,6 +34,7 @@ pin_project! {
 }
 
 impl<F, C> ResponseFuture<F, C> {
+    #[inline]
     pub(super) const fn called(inner: F, permit: Permit, classify: C) -> Self {
         Self {
             state: State::Called {
@@ -58,6 +59,7 @@ where
 {
     type Output = Result<T, CallError<E>>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProj::Refused { rejected } => Poll::Ready(Err((*rejected).into())),

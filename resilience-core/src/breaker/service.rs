@@ -53,6 +53,22 @@ impl<S, C> CircuitBreakerService<S, C> {
         self.place = None;
         Poll::Ready(Ok(()))
     }
+
+    /// Waits for an inner service that is not ready, until it is or the circuit
+    /// opens.
+    #[cold]
+    fn wait<E>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
+        // Whoever opens the circuit wakes us; perhaps somebody just has.
+        let cell = self.breaker.cell;
+        let place = self.place.get_or_insert_with(|| Place::new(cell));
+        place.wait(cx.waker());
+        // A look, too: should all calls hang, nobody else may come by.
+        cell.state();
+        match cell.refusal() {
+            Some(rejected) => self.ready_as(Ready::ToRefuse(rejected)),
+            None => Poll::Pending,
+        }
+    }
 }
 
 // A clone's inner service has not been polled, whatever this one's says.
@@ -77,6 +93,7 @@ where
 
     /// Ready when the inner service is, or at once if the circuit refuses
     /// anyway: an open breaker does not wait for a service that hangs.
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         if matches!(self.ready, Ready::Inner) {
             return Poll::Ready(Ok(()));
@@ -90,18 +107,10 @@ where
             ready.map_err(CallError::Inner)?;
             return self.ready_as(Ready::Inner);
         }
-        // Whoever opens the circuit wakes us; perhaps somebody just has.
-        let cell = self.breaker.cell;
-        let place = self.place.get_or_insert_with(|| Place::new(cell));
-        place.wait(cx.waker());
-        // A look, too: should all calls hang, nobody else may come by.
-        cell.state();
-        match cell.refusal() {
-            Some(rejected) => self.ready_as(Ready::ToRefuse(rejected)),
-            None => Poll::Pending,
-        }
+        self.wait(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Request) -> Self::Future {
         // Asked here and not in `poll_ready`: a service that is ready but
         // never called would sit on a probe's slot.

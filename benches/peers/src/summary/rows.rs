@@ -63,6 +63,7 @@ pub const ROWS: &[Row] = &[
     ns("open_1t", &[Target::OfFloor(1.4)]),
     ns("tower_closed_1t", ADDED_BY_THE_LAYER),
     ns("tower_closed_mt", ADDED_BY_THE_LAYER),
+    ns("tower_closed_mt_time", ADDED_BY_THE_LAYER),
     ns("tower_open_1t", &[Target::OfMember(0.1, TOWER_RESILIENCE)]),
     heap("allocs_closed", Unit::Allocations, &[Target::AtMost(0.0)]),
     heap("allocs_open", Unit::Allocations, &[Target::AtMost(0.0)]),
