@@ -6,17 +6,6 @@ use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok
 
 use super::*;
 
-/// Half-open, with room for one probe.
-fn half_open() -> CircuitBreaker {
-    let (breaker, hand) = breaker(BreakerOptions {
-        half_open_permits: 1,
-        ..small()
-    });
-    fail(&breaker, 2);
-    hand.advance(WAIT);
-    breaker
-}
-
 type Answer = Result<u32, &'static str>;
 
 #[test]

@@ -59,17 +59,6 @@ async fn answers_and_errors_are_recorded_and_a_dropped_call_is_neither() {
     assert_eq!(snapshot.events[0].classes[0].class, "timeout");
 }
 
-/// Half-open, with room for one probe.
-fn half_open() -> CircuitBreaker {
-    let (breaker, hand) = breaker(BreakerOptions {
-        half_open_permits: 1,
-        ..small()
-    });
-    fail(&breaker, 2);
-    hand.advance(WAIT);
-    breaker
-}
-
 #[test]
 fn an_inner_service_that_panics_in_its_call_or_its_future_gives_the_probe_back() {
     let breaker = half_open();

@@ -122,28 +122,33 @@ fn mistake_05_half_open_admits_everybody() {
 /// became half-open when that was over, though nobody had asked for it.
 #[test]
 fn mistake_06_forced_open_expires_by_itself_into_half_open() {
-    let (breaker, hand) = breaker(BreakerOptions {
-        automatic_half_open: true,
-        ..small()
-    });
-    let by = ByHand::default();
-    breaker
-        .set_override(OverrideKind::ForcedOpen, None, &by)
-        .unwrap();
-    for _ in 0..1_000 {
-        hand.advance(Duration::from_secs(36_000));
-        assert_eq!(breaker.state(), State::Open);
-        // Whoever asks waits as long as for a circuit that opened.
-        let rejected = breaker.try_acquire().unwrap_err();
-        assert_eq!(rejected.retry_after(), Duration::from_secs(5));
+    // Of a closed circuit, and of one whose own wait goes by meanwhile.
+    for (failures, computed) in [(0, State::Closed), (2, State::Open)] {
+        let (breaker, hand) = breaker(BreakerOptions {
+            automatic_half_open: true,
+            ..small()
+        });
+        fail(&breaker, failures);
+        let by = ByHand::default();
+        breaker
+            .set_override(OverrideKind::ForcedOpen, None, &by)
+            .unwrap();
+        for _ in 0..1_000 {
+            hand.advance(Duration::from_secs(36_000));
+            let snapshot = breaker.snapshot();
+            assert_eq!(
+                (snapshot.state, snapshot.computed_state),
+                (State::Open, computed)
+            );
+            // Whoever asks waits as long as for a circuit that opened.
+            let rejected = breaker.try_acquire().unwrap_err();
+            assert_eq!(rejected.retry_after(), Duration::from_secs(5));
+        }
+        let changed = breaker.enable(&by).unwrap();
+        assert_eq!((changed.before, changed.after), (State::Open, computed));
+        breaker.try_acquire().unwrap().success();
+        assert_eq!(breaker.enable(&by), Err(ChangeRefused::NotOverridden));
     }
-    let changed = breaker.enable(&by).unwrap();
-    assert_eq!(
-        (changed.before, changed.after),
-        (State::Open, State::Closed)
-    );
-    breaker.try_acquire().unwrap().success();
-    assert_eq!(breaker.enable(&by), Err(ChangeRefused::NotOverridden));
 }
 
 /// A peer runs its callbacks under the breaker's lock: one that read the breaker

@@ -59,6 +59,17 @@ fn tripped() -> (CircuitBreaker, ManualClock) {
     (breaker, hand)
 }
 
+/// Half-open, with room for one probe.
+fn half_open() -> CircuitBreaker {
+    let (breaker, hand) = breaker(BreakerOptions {
+        half_open_permits: 1,
+        ..small()
+    });
+    fail(&breaker, 2);
+    hand.advance(WAIT);
+    breaker
+}
+
 fn fail(breaker: &CircuitBreaker, times: u32) {
     for _ in 0..times {
         breaker.try_acquire().unwrap().failure(BAD);

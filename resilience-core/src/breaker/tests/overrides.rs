@@ -92,6 +92,17 @@ fn metrics_only_lets_all_through_and_shows_what_it_would_have_done() {
 }
 
 #[test]
+fn an_override_is_in_force_for_all_of_its_time_also_from_between_two_milliseconds() {
+    let (breaker, hand) = breaker(small());
+    hand.advance(MS / 2);
+    set(&breaker, OverrideKind::ForcedOpen, Some(10 * MS));
+    hand.advance(10 * MS - Duration::from_nanos(1));
+    assert_eq!(breaker.state(), State::Open);
+    hand.advance(MS);
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[test]
 fn an_override_is_replaced_by_the_next_and_its_end_with_it() {
     let (breaker, hand) = breaker(small());
     set(&breaker, OverrideKind::ForcedOpen, Some(MS));

@@ -245,7 +245,11 @@ impl TimeWindow {
     /// Lets every thread know that there is something bad in the window. One
     /// that is just noting a good call may miss it until the clock moves on.
     fn raise(&self, stripes: &Stripes<Stripe>, tag: u64) {
-        self.alarm.store(tag, Relaxed);
+        // Never back: what is older, of a window taken over or of a thread that
+        // was held up, would be over while something bad is still in the window.
+        let _ = self.alarm.fetch_update(Relaxed, Relaxed, |seen| {
+            (!is_later(seen, tag)).then_some(tag)
+        });
         for stripe in stripes.iter() {
             stripe.calls.last_word.store(NO_WORD, Relaxed);
         }
@@ -478,6 +482,27 @@ mod tests {
         let kept = window.tally(2, twenty, now);
         assert_eq!((kept.calls, kept.failures), (10, 5));
         assert_eq!(window.calls_ever(), 10);
+    }
+
+    #[test]
+    fn a_window_taken_over_is_looked_at_until_the_newest_of_what_is_bad_has_left() {
+        let window = TestWindow::new();
+        for at in [0, 5] {
+            window.record(0, seconds(), at * SECOND, BAD);
+        }
+        let now = 9 * SECOND;
+        for held in window.held(0, seconds(), now) {
+            window.replay(1, seconds(), now, held);
+        }
+        let both = Tally {
+            calls: 2,
+            failures: 1,
+            slow: 0,
+        };
+        let then = window.record(1, seconds(), 12 * SECOND, GOOD);
+        assert_eq!(then, Recorded::Holds(both));
+        let then = window.record(1, seconds(), 15 * SECOND, GOOD);
+        assert_eq!(then, Recorded::Healthy);
     }
 
     proptest! {
