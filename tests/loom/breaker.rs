@@ -140,6 +140,48 @@ fn a_success_and_a_failure_at_once_are_both_in_the_window_and_open_nothing() {
 }
 
 #[test]
+fn a_failure_leaves_the_window_after_two_good_calls_though_one_thread_was_on_the_short_way() {
+    model(3, || {
+        let (breaker, _hand) = breaker(options());
+        let other = breaker.clone();
+        let succeed = |breaker: &CircuitBreaker| breaker.try_acquire().unwrap().success();
+        let calls = breaker.clone();
+        at_once(
+            move || {
+                succeed(&calls);
+                succeed(&calls);
+            },
+            move || fail(other.try_acquire().unwrap()),
+        );
+        succeed(&breaker);
+        succeed(&breaker);
+        let snapshot = breaker.snapshot();
+        assert_eq!((snapshot.window.calls, snapshot.window.failures), (2, 0));
+        assert_eq!((snapshot.totals.success, snapshot.totals.failure), (4, 1));
+    });
+}
+
+#[test]
+fn a_good_call_and_the_first_bad_one_of_a_time_window_do_not_miss_each_other() {
+    model(3, || {
+        let (breaker, _hand) = breaker(BreakerOptions {
+            window: Window::Time(Duration::from_secs(10)),
+            minimum_calls: 3,
+            failure_rate_threshold: 30.0,
+            ..options()
+        });
+        let (good, bad) = (breaker.clone(), breaker.clone());
+        at_once(
+            move || good.try_acquire().unwrap().success(),
+            move || fail(bad.try_acquire().unwrap()),
+        );
+        // The third call, and a good one: the first to meet the minimum.
+        breaker.try_acquire().unwrap().success();
+        assert_eq!(causes(&breaker.snapshot()), [Cause::FailureRate]);
+    });
+}
+
+#[test]
 fn one_of_two_that_ask_when_the_wait_is_over_is_the_probe() {
     model(3, || {
         let (breaker, hand) = opened();

@@ -16,6 +16,7 @@
 mod by_hand;
 mod cell;
 mod config;
+mod easy;
 mod error;
 mod journal;
 mod keyed;

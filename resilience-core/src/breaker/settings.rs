@@ -148,6 +148,12 @@ impl Settings {
         Pieces::from_bits(self.quarters.load(Relaxed))
     }
 
+    /// Whether the window is the last so many calls.
+    #[inline]
+    pub(super) fn counts_calls(&self) -> bool {
+        self.shape.load(Relaxed) & TIMED_BUCKETS == 0
+    }
+
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "stored from a u32")]
     pub(super) fn shape(&self) -> Shape {

@@ -3,10 +3,11 @@
 //! is the window's cursor. What is counted often is counted in stripes.
 
 use super::{
+    easy::Easy,
     outcome::ErrorClass,
     running::Running,
     stripes::{Pen, Stripes},
-    window::Calls,
+    window::{Calls, Good},
     word::is_newer,
 };
 use crate::{
@@ -46,6 +47,8 @@ pub(super) struct Totals {
 /// What a thread counts without meeting another.
 #[derive(Debug, Default)]
 pub(super) struct Stripe {
+    pub(super) easy: Easy,
+    pub(super) good: Good,
     pub(super) calls: Calls,
     pub(super) running: Running,
     rejected: AtomicU64,

@@ -241,9 +241,11 @@ impl Cell {
     fn keep(&self, word: Word, old: &BreakerOptions, new: &BreakerOptions) -> Option<Kept> {
         let generation = word.generation();
         match (old.window, new.window) {
-            (Window::Calls(size), Window::Calls(_)) => {
-                Some(Kept::Calls(self.count.0.marks(generation, size)))
-            }
+            (Window::Calls(size), Window::Calls(_)) => Some(Kept::Calls(self.count.0.marks(
+                &self.totals.stripes,
+                generation,
+                size,
+            ))),
             (Window::Time(time), Window::Time(_)) => {
                 let now_ns = self.clock.now_ns();
                 let pieces = Pieces::of(bucket(time));
@@ -265,7 +267,9 @@ impl Cell {
         let generation = word.generation();
         match (kept, new.window) {
             (Kept::Calls(marks), Window::Calls(size)) => {
-                self.count.0.replay(generation, size, marks);
+                self.count
+                    .0
+                    .replay(&self.totals.stripes, generation, size, marks);
             }
             (Kept::Buckets { held, each }, Window::Time(time)) => {
                 let now_ns = self.clock.now_ns();

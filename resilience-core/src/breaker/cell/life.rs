@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{Cell, Change, NEVER};
 use crate::{
-    breaker::{config::BreakerConfig, journal::Journal},
+    breaker::{config::BreakerConfig, easy, journal::Journal},
     clock::ceil_ms,
     snapshot::{BreakerEvent, Cause, OverrideSnapshot},
     sync::Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -83,6 +83,7 @@ impl Cell {
             .word
             .0
             .fetch_update(AcqRel, Acquire, |word| Some(super::Word(word).closed().0));
+        easy::forbid(&self.totals.stripes);
     }
 
     /// Makes a retired cell a new breaker.

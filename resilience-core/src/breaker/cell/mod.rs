@@ -101,7 +101,7 @@ impl Cell {
         match (word.phase(), self.settings.0.shape()) {
             (Phase::Open, _) => Tally::default(),
             (Phase::HalfOpen, _) => self.probes.tally(generation),
-            (_, Shape::Calls(size)) => self.count.0.tally(generation, size),
+            (_, Shape::Calls(size)) => self.count.0.tally(&self.totals.stripes, generation, size),
             (_, Shape::Buckets(pieces)) => {
                 let stripes = &self.totals.stripes;
                 self.time.0.tally(stripes, generation, pieces, now_ns)
@@ -110,6 +110,7 @@ impl Cell {
     }
 
     fn window_calls(&self) -> u64 {
-        self.count.0.calls_ever() + self.time.0.calls_ever(&self.totals.stripes)
+        let stripes = &self.totals.stripes;
+        self.count.0.calls_ever(stripes) + self.time.0.calls_ever(stripes)
     }
 }

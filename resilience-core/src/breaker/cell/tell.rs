@@ -1,8 +1,9 @@
 //! How a call went, or that it was given up.
 
-use super::{Cell, Word};
+use super::{Cell, TimeWindow, Word};
 use crate::{
     breaker::{
+        easy::Easy,
         outcome::Outcome,
         permit::{Admission, Kind, UNTIMED},
         probes::Probe,
@@ -19,12 +20,55 @@ use crate::{
 };
 
 impl Cell {
-    #[inline]
+    #[inline(always)]
     pub(in crate::breaker) fn record(&self, admission: Admission, outcome: Outcome) {
+        let plain = outcome == Outcome::Success && admission.started_ns == UNTIMED;
+        if plain && self.settings.0.counts_calls() {
+            if !self.record_easily(admission.word) {
+                self.record_at_length(admission, outcome);
+            }
+        } else if plain {
+            // The clock before all else: what must survive its call is saved
+            // around it.
+            let now_ns = self.clock.now_ns();
+            if !self.record_easily_at(admission.word, now_ns) {
+                self.record_at_length(admission, outcome);
+            }
+        } else {
+            self.record_at_length(admission, outcome);
+        }
+    }
+
+    /// Counts a good call in a window of so many calls, if it may go the short way.
+    #[inline]
+    fn record_easily(&self, word: Word) -> bool {
+        if let Some((own, pen)) = self.totals.stripes.own()
+            && own.easy.is_for(word)
+        {
+            own.good.add(pen);
+            return true;
+        }
+        false
+    }
+
+    /// The same in a window of so much time.
+    #[inline]
+    fn record_easily_at(&self, word: Word, now_ns: u64) -> bool {
+        if let Some((own, pen)) = self.totals.stripes.own()
+            && let Some(place) = own.easy.place_at(word, now_ns)
+        {
+            own.calls.add(pen, place);
+            return true;
+        }
+        false
+    }
+
+    #[inline(never)]
+    fn record_at_length(&self, admission: Admission, outcome: Outcome) {
         let word = admission.word;
         if word.flows() && outcome == Outcome::Success && word == self.load() {
             if admission.started_ns == UNTIMED {
-                self.record_current(word, Mark::default());
+                self.record_current(word, None, Mark::default());
             } else {
                 self.record_timed(admission);
             }
@@ -33,26 +77,21 @@ impl Cell {
         }
     }
 
-    #[inline(never)]
     fn record_timed(&self, admission: Admission) {
         let now_ns = self.clock.now_ns();
         let place = self.totals.stripes.here();
         let slow = self.time(place, admission.started_ns, now_ns);
         self.finish(place, admission);
-        let (word, mark) = (
-            admission.word,
-            Mark {
-                failure: false,
-                slow,
-            },
-        );
-        match self.settings.0.shape() {
-            Shape::Calls(size) => {
-                let recorded = self.count.0.record(word.generation(), size, mark);
-                self.weigh(word, recorded);
-            }
-            Shape::Buckets(_) if !slow => self.record_good_at(word, now_ns),
-            Shape::Buckets(_) => self.record_in_time(word, now_ns, mark),
+        let word = admission.word;
+        let done = !slow
+            && if self.settings.0.counts_calls() {
+                self.record_easily(word)
+            } else {
+                self.record_easily_at(word, now_ns)
+            };
+        if !done {
+            let failure = false;
+            self.record_current(word, Some(now_ns), Mark { failure, slow });
         }
     }
 
@@ -84,7 +123,7 @@ impl Cell {
                 if timed {
                     self.finish(place, admission);
                 }
-                self.record_current(admission.word, mark);
+                self.record_current(admission.word, None, mark);
             }
             Kind::Call => self.count_stale(admission.generation(), mark),
             Kind::Probe(slot) => self.record_probe(admission, slot, mark),
@@ -116,49 +155,43 @@ impl Cell {
         }
     }
 
-    /// Records a call of the generation that is in force.
-    #[inline]
-    fn record_current(&self, word: Word, mark: Mark) {
+    /// Records a call of the generation that is in force; `now_ns` if somebody
+    /// has looked at the clock already.
+    fn record_current(&self, word: Word, now_ns: Option<u64>, mark: Mark) {
+        let (stripes, generation) = (&self.totals.stripes, word.generation());
         match self.settings.0.shape() {
             Shape::Calls(size) => {
-                let recorded = self.count.0.record(word.generation(), size, mark);
-                self.weigh(word, recorded);
+                let recorded = self.count.0.record(stripes, generation, size, mark);
+                self.weigh(word, recorded, |easy| {
+                    easy.allow(word, 0, 0, || {
+                        self.load() == word && self.count.0.is_healthy(generation)
+                    });
+                });
             }
-            Shape::Buckets(_) if mark.is_good() => self.record_good_in_time(word),
-            Shape::Buckets(_) => self.record_in_time(word, self.clock.now_ns(), mark),
+            Shape::Buckets(pieces) => {
+                let now_ns = now_ns.unwrap_or_else(|| self.clock.now_ns());
+                let recorded = self.time.0.record(stripes, word, pieces, now_ns, mark);
+                self.weigh(word, recorded, |easy| {
+                    let place = TimeWindow::place(pieces, now_ns);
+                    easy.allow(word, now_ns, place, || {
+                        self.load() == word && self.time.0.is_healthy(generation, pieces, now_ns)
+                    });
+                });
+            }
         }
     }
 
-    // The clock before all else: what must survive its call is saved around it.
-    #[inline]
-    fn record_good_in_time(&self, word: Word) {
-        self.record_good_at(word, self.clock.now_ns());
-    }
-
-    #[inline]
-    fn record_good_at(&self, word: Word, now_ns: u64) {
-        if let Some((own, pen)) = self.totals.stripes.own()
-            && own.calls.record_good(pen, word, now_ns)
-        {
-            return;
-        }
-        self.record_in_time(word, now_ns, Mark::default());
-    }
-
-    #[inline(never)]
-    fn record_in_time(&self, word: Word, now_ns: u64, mark: Mark) {
-        if let Shape::Buckets(pieces) = self.settings.0.shape() {
-            let stripes = &self.totals.stripes;
-            let recorded = self.time.0.record(stripes, word, pieces, now_ns, mark);
-            self.weigh(word, recorded);
-        }
-    }
-
-    /// Looks at what a window holds after a call.
-    #[inline]
-    fn weigh(&self, word: Word, recorded: Recorded) {
+    /// Looks at what a window holds after a call. If nothing bad, this thread's
+    /// next good calls may go the short way.
+    fn weigh(&self, word: Word, recorded: Recorded, allow: impl FnOnce(&Easy)) {
         match recorded {
-            Recorded::Healthy => {}
+            Recorded::Healthy => {
+                if let Some((own, _)) = self.totals.stripes.own()
+                    && word.flows()
+                {
+                    allow(&own.easy);
+                }
+            }
             Recorded::Holds(tally) => self.judge(word, tally),
             // Its index is spent in the later window, and counts there as the
             // call that it was; only the rates of that window ignore it.

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::{Cell, Phase, Word};
 use crate::{
     breaker::{
+        easy,
         journal::{Journal, Observer},
         settings::Breach,
         window::Tally,
@@ -165,6 +166,7 @@ impl Cell {
             .0
             .compare_exchange(from.0, to.0, AcqRel, Acquire)
             .ok()?;
+        easy::forbid(&self.totals.stripes);
         #[cfg(feature = "tower")]
         if is_open {
             self.parking.wake_all();

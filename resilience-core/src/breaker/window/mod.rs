@@ -7,7 +7,7 @@
 mod count;
 mod time;
 
-pub(super) use count::CountWindow;
+pub(super) use count::{CountWindow, Good};
 pub(super) use time::{Calls, Held, TimeWindow};
 
 use crate::snapshot::WindowSnapshot;

@@ -10,6 +10,7 @@
 use super::{Mark, Recorded, Tally};
 use crate::{
     breaker::{
+        easy,
         pieces::Pieces,
         settings::BUCKETS,
         stripes::{Pen, Stripes},
@@ -41,22 +42,12 @@ pub(in crate::breaker) struct TimeWindow {
 }
 
 /// One stripe's part.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::breaker) struct Calls {
     buckets: Buckets,
     /// Calls of buckets that were taken over.
     retired: AtomicU64,
-    /// The clock's reading at the last call, the state word, and the tenth: a
-    /// coarse clock says the same for many calls, and the bucket need not be
-    /// worked out for each. Only in a stripe with one writer, and only while
-    /// there is nothing bad in the window.
-    last_ns: AtomicU64,
-    last_word: AtomicU64,
-    last_epoch: AtomicU64,
 }
-
-/// An open circuit's word: no call is recorded under it.
-const NO_WORD: u64 = u64::MAX;
 
 /// The calls of one bucket over all stripes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,31 +61,11 @@ pub(in crate::breaker) struct Held {
 
 const NO_ALARM: u64 = u64::MAX;
 
-impl Default for Calls {
-    fn default() -> Self {
-        Self {
-            buckets: Default::default(),
-            retired: AtomicU64::new(0),
-            last_ns: AtomicU64::new(0),
-            // Zero would be the first word of a breaker at the clock's origin.
-            last_word: AtomicU64::new(NO_WORD),
-            last_epoch: AtomicU64::new(0),
-        }
-    }
-}
-
 impl Calls {
-    /// Adds a good call that finished at `now_ns` if that is as easy as can be:
-    /// at the same reading of the clock and in the same state as the last one
-    /// of this thread, and there was nothing bad in the window then or since.
+    /// Adds a good call to the bucket at `place`, which is of the right tenth.
     #[inline]
-    pub(in crate::breaker) fn record_good(&self, pen: Pen, word: Word, now_ns: u64) -> bool {
-        let easy = self.last_ns.load(Relaxed) == now_ns && self.last_word.load(Relaxed) == word.0;
-        if easy {
-            let place = place(self.last_epoch.load(Relaxed));
-            pen.add(&self.buckets[place], 1);
-        }
-        easy
+    pub(in crate::breaker) fn add(&self, pen: Pen, place: usize) {
+        pen.add(&self.buckets[place & (PLACES - 1)], 1);
     }
 }
 
@@ -133,13 +104,11 @@ impl TimeWindow {
                         .alarm
                         .compare_exchange(alarm, NO_ALARM, Relaxed, Relaxed);
                 }
-                if pen.is_alone() {
-                    own.last_epoch.store(epoch, Relaxed);
-                    own.last_word.store(word.0, Relaxed);
-                    own.last_ns.store(now_ns, Relaxed);
-                }
                 return Recorded::Healthy;
             }
+            // ordering: SeqCst fence. Two calls in two stripes each add and then
+            // sum; without it both could miss the other's add, and nobody trip.
+            fence(SeqCst);
         } else {
             for (bad, buckets) in [(mark.failure, &self.failures), (mark.slow, &self.slow)] {
                 if bad {
@@ -148,10 +117,22 @@ impl TimeWindow {
             }
             self.raise(stripes, tag);
         }
-        // ordering: SeqCst fence. Two calls in two stripes each add and then
-        // sum; without it both could miss the other's add, and nobody trip.
-        fence(SeqCst);
         Recorded::Holds(self.sum(stripes, generation, epoch))
+    }
+
+    /// Whether the window of `generation` holds nothing bad at `now_ns`.
+    pub(in crate::breaker) fn is_healthy(
+        &self,
+        generation: u32,
+        pieces: Pieces,
+        now_ns: u64,
+    ) -> bool {
+        !belongs(self.alarm.load(Relaxed), generation, epoch(now_ns, pieces))
+    }
+
+    /// Where calls at `now_ns` are counted.
+    pub(in crate::breaker) fn place(pieces: Pieces, now_ns: u64) -> usize {
+        place(epoch(now_ns, pieces))
     }
 
     /// What the window holds at `now_ns`.
@@ -242,17 +223,14 @@ impl TimeWindow {
         }
     }
 
-    /// Lets every thread know that there is something bad in the window. One
-    /// that is just noting a good call may miss it until the clock moves on.
+    /// Lets every thread know that there is something bad in the window.
     fn raise(&self, stripes: &Stripes<Stripe>, tag: u64) {
         // Never back: what is older, of a window taken over or of a thread that
         // was held up, would be over while something bad is still in the window.
         let _ = self.alarm.fetch_update(Relaxed, Relaxed, |seen| {
             (!is_later(seen, tag)).then_some(tag)
         });
-        for stripe in stripes.iter() {
-            stripe.calls.last_word.store(NO_WORD, Relaxed);
-        }
+        easy::forbid(stripes);
     }
 
     fn sum(&self, stripes: &Stripes<Stripe>, generation: u32, epoch: u64) -> Tally {
@@ -386,12 +364,6 @@ mod tests {
 
         fn record(&self, generation: u32, pieces: Pieces, now_ns: u64, mark: Mark) -> Recorded {
             let word = (0..generation).fold(Word::first(None), |word, _| word.closed());
-            if mark.is_good()
-                && let Some((own, pen)) = self.stripes.own()
-                && own.calls.record_good(pen, word, now_ns)
-            {
-                return Recorded::Healthy;
-            }
             self.window
                 .record(&self.stripes, word, pieces, now_ns, mark)
         }
