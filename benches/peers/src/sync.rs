@@ -3,6 +3,9 @@
 use resilience_core::{CircuitBreaker, ErrorClass};
 
 /// A breaker that can be asked and told by plain code.
+///
+/// `succeed` is in line for all of them: what is measured is the breaker, in the
+/// middle of its caller's code, and not a call of this adapter.
 pub trait SyncBreaker: Sync {
     /// Makes one call that is answered well; whether it was let through.
     fn succeed(&self) -> bool;
@@ -12,7 +15,7 @@ pub trait SyncBreaker: Sync {
 }
 
 impl SyncBreaker for CircuitBreaker {
-    #[inline]
+    #[inline(always)]
     fn succeed(&self) -> bool {
         match self.try_acquire() {
             Ok(permit) => {

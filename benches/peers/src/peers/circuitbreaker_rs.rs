@@ -23,7 +23,7 @@ pub fn open() -> CircuitBreaker<DefaultPolicy, Failed> {
 }
 
 impl SyncBreaker for CircuitBreaker<DefaultPolicy, Failed> {
-    #[inline]
+    #[inline(always)]
     fn succeed(&self) -> bool {
         self.call(|| Ok(())).is_ok()
     }

@@ -28,7 +28,7 @@ pub fn open() -> StateMachine<impl FailurePolicy + Send + Sync + 'static, ()> {
 }
 
 impl<P: FailurePolicy + Send + Sync> SyncBreaker for StateMachine<P, ()> {
-    #[inline]
+    #[inline(always)]
     fn succeed(&self) -> bool {
         self.call(|| Ok::<_, Failed>(())).is_ok()
     }

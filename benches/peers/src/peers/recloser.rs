@@ -24,7 +24,7 @@ pub fn open() -> Recloser {
 }
 
 impl SyncBreaker for Recloser {
-    #[inline]
+    #[inline(always)]
     fn succeed(&self) -> bool {
         self.call(|| Ok::<_, Failed>(())).is_ok()
     }

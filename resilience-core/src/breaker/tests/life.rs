@@ -208,6 +208,26 @@ fn a_permit_of_a_cells_former_life_leaves_no_trace_in_the_next() {
 }
 
 #[test]
+fn nor_does_one_that_could_have_gone_the_short_way() {
+    let untimed = BreakerOptions {
+        slow_call_duration: None,
+        ..BreakerOptions::default()
+    };
+    let config = BreakerConfig::try_from(untimed).unwrap();
+    let owner = Owner::take("former", config.clone(), Clock::default());
+    let cell = owner.cell;
+    let permit = || Permit::new(cell, cell.try_acquire().unwrap());
+    let late = permit();
+    permit().success();
+    cell.retire();
+    cell.reuse("next", config);
+    late.success();
+    let snapshot = cell.snapshot();
+    assert_eq!(snapshot.window.calls, 0);
+    assert_eq!(snapshot.totals, CallTotals::default());
+}
+
+#[test]
 fn the_end_of_an_override_of_a_cells_former_life_ends_nothing_in_the_next() {
     let (clock, hand) = Clock::manual();
     let cell = Cell::new("former", BreakerConfig::default(), clock);
