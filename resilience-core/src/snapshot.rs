@@ -8,11 +8,15 @@
 //! dead process can be shown exactly like one taken a microsecond ago.
 
 mod keyed;
+mod pool;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use keyed::KeyedSnapshot;
+pub use pool::{
+    ConnectErrorSnapshot, HolderSnapshot, PoolDurations, PoolSnapshot, PoolTotals, ServerState,
+};
 
 /// The layout of [`Snapshot`] as written to the black box. A reader refuses a
 /// larger number than its own.
@@ -495,17 +499,6 @@ pub struct Setting {
     pub value: String,
     /// `default`, `config.yaml:12`, or `APP__DATABASE__POOL_SIZE`.
     pub origin: String,
-}
-
-/// One connection pool.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PoolSnapshot {
-    /// Its name, the `pool` label.
-    pub name: String,
-    /// The limit now: pool_size + max_overflow.
-    pub size: u32,
-    /// Checked out.
-    pub in_use: u32,
 }
 
 /// What the health checks last said.

@@ -11,6 +11,8 @@ use super::{
 use crate::snapshot::Severity;
 
 const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -82,6 +84,25 @@ pub struct DatabaseConfig {
     pub max_overflow: u32,
     /// How long a caller waits for a connection. 1 ms to 1 h. Default: 30 s.
     pub pool_timeout: Duration,
+    /// How long a new connection may take to be made, in all. 1 ms to 10 min.
+    /// Default: 5 s.
+    pub connect_timeout: Duration,
+    /// How long a caller waits for the answer to a statement, also when the
+    /// server says nothing any more; `None` (`off`): for ever. 1 ms to 24 h.
+    /// Default: 35 s, a little more than `statement_timeout`, so that a server
+    /// that is alive ends the statement itself.
+    pub query_timeout: Option<Duration>,
+    /// A connection older than this is replaced once it is returned, give or take
+    /// a tenth so that not all go at once; `None` (`off`) keeps them. 1 s to
+    /// 7 days. Default: 30 min.
+    pub max_lifetime: Option<Duration>,
+    /// A connection that nobody used for so long is closed, down to none;
+    /// `None` (`off`) keeps them. 1 s to 7 days. Default: 10 min.
+    pub idle_timeout: Option<Duration>,
+    /// An idle connection is asked for a sign of life this often, so that a
+    /// firewall does not forget it and a dead one is found before a caller
+    /// does; `None` (`off`) asks none. 1 s to 24 h. Default: 1 min.
+    pub keepalive: Option<Duration>,
     /// A statement that runs longer is ended by the server; `None` (`off`)
     /// ends none. 1 ms to 24 h. Default: 30 s.
     pub statement_timeout: Option<Duration>,
@@ -288,6 +309,41 @@ pub(super) fn database(reader: &mut Reader, top: &Section<'_>) -> DatabaseConfig
             "pool_timeout",
             Duration::from_secs(30),
             &within(MS, HOUR, "1ms to 1h"),
+        ),
+        connect_timeout: plain(
+            reader,
+            &section,
+            "connect_timeout",
+            Duration::from_secs(5),
+            &within(MS, 10 * MINUTE, "1ms to 10m"),
+        ),
+        query_timeout: plain(
+            reader,
+            &section,
+            "query_timeout",
+            Some(Duration::from_secs(35)),
+            &within_or_off(MS, DAY, "1ms to 24h, or off"),
+        ),
+        max_lifetime: plain(
+            reader,
+            &section,
+            "max_lifetime",
+            Some(30 * MINUTE),
+            &within_or_off(SECOND, 7 * DAY, "1s to 7d, or off"),
+        ),
+        idle_timeout: plain(
+            reader,
+            &section,
+            "idle_timeout",
+            Some(10 * MINUTE),
+            &within_or_off(SECOND, 7 * DAY, "1s to 7d, or off"),
+        ),
+        keepalive: plain(
+            reader,
+            &section,
+            "keepalive",
+            Some(MINUTE),
+            &within_or_off(SECOND, DAY, "1s to 24h, or off"),
         ),
         statement_timeout: plain(
             reader,

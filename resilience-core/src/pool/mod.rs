@@ -147,6 +147,7 @@ impl Pool {
             name: self.name.clone(),
             size: self.size,
             in_use: u32::try_from(in_use).unwrap_or(u32::MAX),
+            ..PoolSnapshot::default()
         }
     }
 }

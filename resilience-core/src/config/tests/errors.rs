@@ -160,7 +160,7 @@ fn a_duration_too_long_for_any_clock_is_refused() {
 fn an_unknown_key_is_reported_with_the_nearest_or_the_place_where_it_belongs() {
     refuses(
         "database:\n  pool_sise: 3\n",
-        "config.yaml:2:3: unknown key `database.pool_sise`, did you mean `pool_size`? (known here: pool_size, max_overflow, pool_timeout, statement_timeout, slow_query, leak_threshold)",
+        "config.yaml:2:3: unknown key `database.pool_sise`, did you mean `pool_size`? (known here: pool_size, max_overflow, pool_timeout, connect_timeout, query_timeout, max_lifetime, idle_timeout, keepalive, statement_timeout, slow_query, leak_threshold)",
     );
     refuses(
         "datbase: {}",
