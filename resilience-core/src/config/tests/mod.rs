@@ -211,7 +211,7 @@ services:
 fn the_effective_configuration_has_every_value_with_its_origin() {
     let config = parsed(CONTRACT);
     let values = config.effective();
-    assert_eq!(values.len(), 15 + 5 + 6 + 2 + 2 + 2);
+    assert_eq!(values.len(), 15 + 5 + 11 + 2 + 2 + 2);
     assert_eq!(values[0].key, "resilience.circuit_breaker.enabled");
     assert_eq!(values[0].origin, "config.yaml:3");
     assert_eq!(values[14].origin, "default"); // probe_lease is not in the example
