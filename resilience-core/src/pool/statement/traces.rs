@@ -104,7 +104,7 @@ fn words_may_leave_traces(sql: &str) -> bool {
             // `"set_config"` is the same function, and with `U&` it is any.
             Token::Quoted => {
                 let name = tokens.bytes();
-                let plain = name.strip_prefix(b"\"").map(|name| changes_session(name));
+                let plain = name.strip_prefix(b"\"").map(changes_session);
                 if statement.is_none() || plain.unwrap_or(true) {
                     return true;
                 }
