@@ -8,6 +8,7 @@
 pub mod client;
 pub mod console;
 pub mod demo;
+mod door;
 pub mod payments;
 pub mod ports;
 pub mod postgres;
