@@ -26,6 +26,8 @@ mod one_line;
 pub mod pool;
 #[cfg(feature = "http")]
 pub mod problem;
+#[cfg(any(feature = "http", feature = "postgres"))]
+mod request;
 #[cfg(feature = "retry")]
 pub mod retry;
 #[cfg(feature = "service")]
