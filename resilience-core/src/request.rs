@@ -79,8 +79,8 @@ impl Request {
         &self.correlation_id
     }
 
-    /// Counts a statement, 30 ns at most; how often it ran, exactly once: when that becomes
-    /// [`REPEATED_AT`].
+    /// Counts a statement; how often it ran, exactly once: when that becomes
+    /// [`REPEATED_AT`]. 30 ns at most.
     pub(crate) fn note_statement(&self, fingerprint: u64) -> Option<u32> {
         let mut statements = self.statements.lock();
         let known = statements.iter_mut().find(|(of, _)| *of == fingerprint);
