@@ -4,7 +4,7 @@ use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
 
-use crate::snapshot::DurationHistogram;
+use crate::snapshot::{DurationHistogram, PoolDurations};
 
 pub(super) type Labels<'a> = Vec<(&'a str, &'a str)>;
 
@@ -32,37 +32,60 @@ pub(super) fn counter<'a>(
     })
 }
 
+/// A histogram as a snapshot has it.
+pub(super) struct Buckets<'a> {
+    counts: &'a [u64],
+    bounds: &'static [f64],
+    sum_seconds: f64,
+}
+
+impl<'a> From<&'a DurationHistogram> for Buckets<'a> {
+    fn from(durations: &'a DurationHistogram) -> Self {
+        Self {
+            counts: &durations.counts,
+            bounds: &DurationHistogram::BOUNDS,
+            sum_seconds: durations.sum_seconds,
+        }
+    }
+}
+
+impl<'a> From<&'a PoolDurations> for Buckets<'a> {
+    fn from(durations: &'a PoolDurations) -> Self {
+        Self {
+            counts: &durations.counts,
+            bounds: &PoolDurations::BOUNDS,
+            sum_seconds: durations.sum_seconds,
+        }
+    }
+}
+
 pub(super) fn histogram<'a>(
     name: &str,
     help: &str,
-    series: impl IntoIterator<Item = (Labels<'a>, &'a DurationHistogram)>,
+    series: impl IntoIterator<Item = (Labels<'a>, impl Into<Buckets<'a>>)>,
 ) -> MetricFamily {
     family(
         name,
         help,
         MetricType::HISTOGRAM,
         series,
-        |metric, durations| {
+        |metric, found| {
+            let found: Buckets<'_> = found.into();
             // Saturating: a snapshot from a file may say anything.
             let mut seen = 0_u64;
-            let bucket = |(count, bound): (&u64, f64)| {
+            let bucket = |(count, bound): (&u64, &f64)| {
                 seen = seen.saturating_add(*count);
                 let mut bucket = Bucket::default();
                 bucket.set_cumulative_count(seen);
-                bucket.set_upper_bound(bound);
+                bucket.set_upper_bound(*bound);
                 bucket
             };
-            let buckets = durations
-                .counts
-                .iter()
-                .zip(DurationHistogram::BOUNDS)
-                .map(bucket)
-                .collect();
+            let buckets = found.counts.iter().zip(found.bounds).map(bucket).collect();
             let mut histogram = Histogram::default();
             histogram.set_bucket(buckets);
-            let all = durations.counts.iter().copied();
+            let all = found.counts.iter().copied();
             histogram.set_sample_count(all.fold(0, u64::saturating_add));
-            histogram.set_sample_sum(durations.sum_seconds);
+            histogram.set_sample_sum(found.sum_seconds);
             metric.set_histogram(histogram);
         },
     )

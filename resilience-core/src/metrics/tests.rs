@@ -1,5 +1,8 @@
 use super::*;
-use crate::{BreakerConfig, ByHand, ErrorClass, Registry, snapshot::OverrideKind};
+use crate::{
+    BreakerConfig, ByHand, ErrorClass, Registry,
+    snapshot::{OverrideKind, PoolDurations, PoolSnapshot, PoolTotals, ServerState},
+};
 
 fn snapshot() -> Snapshot {
     let registry = Registry::new();
@@ -175,4 +178,86 @@ fn counts_that_no_process_reaches_are_shown_at_their_limit() {
     let line =
         "circuit_breaker_call_duration_seconds_count{service=\"payment_api\"} 18446744073709552000";
     assert!(render(&snapshot).lines().any(|l| l == line));
+}
+
+#[test]
+fn a_pool_has_all_its_families_and_no_label_but_its_name() {
+    let totals = PoolTotals {
+        checkouts: 1,
+        timeouts: 2,
+        leaks: 3,
+        dials: 4,
+        dial_failures: 5,
+        recycled: 6,
+        cancelled: 7,
+        cleaned: 8,
+        slow_queries: 9,
+        repeated_queries: 10,
+    };
+    let durations = |first: u64| {
+        let mut counts = vec![0; PoolDurations::BOUNDS.len() + 1];
+        (counts[0], counts[14]) = (first, 1);
+        PoolDurations {
+            counts,
+            sum_seconds: 12.5,
+        }
+    };
+    let pool = PoolSnapshot {
+        name: "main".into(),
+        size: 30,
+        open: 12,
+        in_use: 11,
+        idle: 1,
+        waiting: 5,
+        totals,
+        wait: durations(1),
+        usage: durations(2),
+        connect: durations(3),
+        query: durations(4),
+        ..PoolSnapshot::default()
+    };
+    let text = |server| {
+        render(&Snapshot {
+            pools: vec![PoolSnapshot {
+                server,
+                ..pool.clone()
+            }],
+            ..Snapshot::of_nothing("payments-api")
+        })
+    };
+    let up = text(ServerState::Up);
+    for line in [
+        "db_connection_pool_size{pool=\"main\"} 30",
+        "db_connection_pool_open{pool=\"main\"} 12",
+        "db_connection_pool_in_use{pool=\"main\"} 11",
+        "db_connection_pool_idle{pool=\"main\"} 1",
+        "db_connection_pool_waiting{pool=\"main\"} 5",
+        "db_connection_pool_up{pool=\"main\"} 1",
+        "db_connection_pool_timeouts_total{pool=\"main\"} 2",
+        "db_connection_pool_leaks_total{pool=\"main\"} 3",
+        "db_connection_pool_dials_total{pool=\"main\"} 4",
+        "db_connection_pool_dial_failures_total{pool=\"main\"} 5",
+        "db_connection_pool_recycled_total{pool=\"main\"} 6",
+        "db_cancelled_queries_total{pool=\"main\"} 7",
+        "db_connection_pool_cleaned_total{pool=\"main\"} 8",
+        "db_slow_queries_total{pool=\"main\"} 9",
+        "db_repeated_queries_total{pool=\"main\"} 10",
+        "db_connection_pool_wait_seconds_bucket{pool=\"main\",le=\"0.0005\"} 1",
+        "db_connection_pool_wait_seconds_bucket{pool=\"main\",le=\"10\"} 1",
+        "db_connection_pool_wait_seconds_bucket{pool=\"main\",le=\"+Inf\"} 2",
+        "db_connection_pool_use_seconds_count{pool=\"main\"} 3",
+        "db_connection_pool_connect_seconds_sum{pool=\"main\"} 12.5",
+        "db_query_duration_seconds_count{pool=\"main\"} 5",
+    ] {
+        assert!(up.lines().any(|l| l == line), "{line} is missing in:\n{up}");
+    }
+    for (server, shown) in [(ServerState::Unknown, 1), (ServerState::Down, 0)] {
+        let line = format!("db_connection_pool_up{{pool=\"main\"}} {shown}");
+        assert!(text(server).lines().any(|l| l == line), "{line}");
+    }
+    let before = Snapshot {
+        pools: vec![PoolSnapshot::default()],
+        ..Snapshot::of_nothing("payments-api")
+    };
+    assert!(!render(&before).contains("db_query_duration_seconds"));
 }
