@@ -297,7 +297,7 @@ impl Held {
 
     fn correlation_id(&self) -> Option<String> {
         let request = self.request.as_ref()?;
-        Some(request.correlation_id().to_owned())
+        Some(request.correlation_id().to_string())
     }
 
     fn normalised(&self) -> Option<String> {
