@@ -19,6 +19,9 @@ use super::{error::QueryError, inner::Inner, session::Session, stats::one};
 /// milliseconds for all of it.
 const EACH_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long to see whether there is anything to cancel.
+const A_MOMENT: Duration = Duration::from_millis(20);
+
 /// All that a session can be left with, but for prepared statements, which
 /// tokio-postgres relies on, and `DISCARD PLANS`, which would throw away what
 /// they are prepared for. As one script it needs no transaction to be over.
@@ -36,14 +39,12 @@ pub(super) fn cancel(inner: &Arc<Inner>, session: &Session) {
         // Dropped outside of the runtime: cancelled when it is returned.
         return;
     };
-    let (inner, token) = (Arc::clone(inner), session.client.cancel_token());
+    one(&inner.stats.cancelled);
+    let (address, token) = (session.address.clone(), session.client.cancel_token());
+    let asked = inner.transport.cancel(address, token);
     *cancelling = Some(runtime.spawn(async move {
-        one(&inner.stats.cancelled);
-        let asked = tokio::time::timeout(EACH_WITHIN, inner.transport.cancel(token)).await;
-        if let Ok(Err(error)) = &asked {
-            tracing::debug!("a statement could not be cancelled: {error}");
-        }
-        asked.is_ok()
+        let is_over = tokio::time::timeout(EACH_WITHIN, asked).await;
+        is_over.unwrap_or(false)
     }));
 }
 
@@ -94,7 +95,7 @@ impl Inner {
                 one(&self.stats.cleaned);
                 self.put(session);
             } else {
-                self.end(session);
+                self.retire(session);
             }
         }
     }
@@ -109,7 +110,7 @@ struct Cleaning<'a> {
 impl Drop for Cleaning<'_> {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
-            self.inner.end(session);
+            self.inner.retire(session);
         }
     }
 }
@@ -119,8 +120,9 @@ async fn clean(inner: &Arc<Inner>, session: &Session) -> bool {
     if desk.is_broken() {
         return false;
     }
-    if desk.is_in_doubt() || desk.is_unseen() {
-        // If there is nothing to cancel, the server takes no notice of it.
+    // Of one that was used past us it is not known; mostly it is answered.
+    let unanswered = desk.is_unseen() && !is_alive(session, A_MOMENT).await;
+    if desk.is_in_doubt() || unanswered {
         cancel(inner, session);
         if !settle(inner, session).await {
             return false;
@@ -154,8 +156,8 @@ async fn settle(inner: &Arc<Inner>, session: &Session) -> bool {
         _ => EACH_WITHIN,
     };
     // Answers come in order: an empty statement is answered after all others.
-    // The cancellation may be late and hit the first; the second it cannot, since
-    // the server has heard of it before it answered the first.
+    // The cancellation may hit the first; the second it cannot: the backend had its
+    // signal before it answered the first.
     for _ in 0..2 {
         let asked = tokio::time::timeout(within, session.client.simple_query("")).await;
         match asked {

@@ -26,7 +26,18 @@ const NOTHING: u32 = u32::MAX;
 /// Who counts a connection in the queue.
 const DIALER: u8 = 0;
 const DRIVER: u8 = 1;
-const NOBODY: u8 = 2;
+const ENDING: u8 = 2;
+const NOBODY: u8 = 3;
+
+/// How a connection that is gone had counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// For the one who dials.
+    No,
+    Yes,
+    /// As one that was to be ended.
+    AsEnding,
+}
 
 #[derive(Debug)]
 pub(super) struct Desk {
@@ -94,9 +105,20 @@ impl Desk {
             .is_ok()
     }
 
-    /// It is gone; whether it counted.
-    pub(super) fn is_gone(&self) -> bool {
-        self.counted_by.swap(NOBODY, AcqRel) == DRIVER
+    /// It is being ended; `false`: it is gone already.
+    pub(super) fn counts_as_ending(&self) -> bool {
+        self.counted_by
+            .compare_exchange(DRIVER, ENDING, AcqRel, Acquire)
+            .is_ok()
+    }
+
+    /// It is gone.
+    pub(super) fn is_gone(&self) -> Counted {
+        match self.counted_by.swap(NOBODY, AcqRel) {
+            DRIVER => Counted::Yes,
+            ENDING => Counted::AsEnding,
+            _ => Counted::No,
+        }
     }
 
     pub(super) fn is_served_by(&self, backend_pid: i32) {

@@ -8,16 +8,25 @@ use tokio_postgres::{
     tls::{MakeTlsConnect, TlsConnect},
 };
 
+use super::{
+    address::{self, Address},
+    cancel::CancelStream,
+};
+
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What runs a connection until it ends.
 pub(super) type Driver = Boxed<Result<(), tokio_postgres::Error>>;
 
-/// How the server is reached: with which TLS, if any. One indirect call a dial or
+/// How a server is reached: with which TLS, if any. One indirect call a dial or
 /// a cancellation spares every type of the pool a parameter.
 pub(super) trait Transport: Send + Sync {
-    fn connect(&self, config: &Config) -> Boxed<Result<(Client, Driver), tokio_postgres::Error>>;
-    fn cancel(&self, token: CancelToken) -> Boxed<Result<(), tokio_postgres::Error>>;
+    /// Connects to the one server of `config`.
+    fn connect(&self, config: Config) -> Boxed<Result<(Client, Driver), tokio_postgres::Error>>;
+
+    /// Has the server at `address` give up what runs on a session. Once that is
+    /// over, it hits nothing that the session does later; `false`: it may yet.
+    fn cancel(&self, address: Address, token: CancelToken) -> Boxed<bool>;
 }
 
 /// Over a connector of tokio-postgres.
@@ -25,13 +34,16 @@ pub(super) struct Over<T>(pub(super) T);
 
 impl<T> Transport for Over<T>
 where
-    T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
-    T::Stream: Send + 'static,
-    T::TlsConnect: Send + Sync,
-    <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+    T: Tls,
+    <T as MakeTlsConnect<Socket>>::Stream: Send + 'static,
+    <T as MakeTlsConnect<Socket>>::TlsConnect: Send,
+    <<T as MakeTlsConnect<Socket>>::TlsConnect as TlsConnect<Socket>>::Future: Send,
+    <T as MakeTlsConnect<CancelStream>>::Stream: Send,
+    <T as MakeTlsConnect<CancelStream>>::TlsConnect: Send,
+    <<T as MakeTlsConnect<CancelStream>>::TlsConnect as TlsConnect<CancelStream>>::Future: Send,
 {
-    fn connect(&self, config: &Config) -> Boxed<Result<(Client, Driver), tokio_postgres::Error>> {
-        let (config, tls) = (config.clone(), self.0.clone());
+    fn connect(&self, config: Config) -> Boxed<Result<(Client, Driver), tokio_postgres::Error>> {
+        let tls = self.0.clone();
         Box::pin(async move {
             let (client, connection) = config.connect(tls).await?;
             let driver: Driver = Box::pin(connection);
@@ -39,10 +51,33 @@ where
         })
     }
 
-    fn cancel(&self, token: CancelToken) -> Boxed<Result<(), tokio_postgres::Error>> {
-        let tls = self.0.clone();
-        Box::pin(async move { token.cancel_query(tls).await })
+    fn cancel(&self, address: Address, token: CancelToken) -> Boxed<bool> {
+        let mut tls = self.0.clone();
+        Box::pin(async move {
+            let Ok(stream) = CancelStream::connect(&address).await else {
+                // The server has not heard of it, and never will.
+                return true;
+            };
+            let name = &address.host_name;
+            let tls = MakeTlsConnect::<CancelStream>::make_tls_connect(&mut tls, name).ok();
+            match tls {
+                Some(tls) => token.cancel_query_raw(stream, tls).await.is_ok(),
+                None => true,
+            }
+        })
     }
+}
+
+/// A TLS connector that a pool can use, such as tokio-postgres' `NoTls` or the one of
+/// `tokio-postgres-rustls`: for connections and for cancellations.
+pub trait Tls:
+    MakeTlsConnect<Socket> + MakeTlsConnect<CancelStream> + Clone + Send + Sync + 'static
+{
+}
+
+impl<T> Tls for T where
+    T: MakeTlsConnect<Socket> + MakeTlsConnect<CancelStream> + Clone + Send + Sync + 'static
+{
 }
 
 impl fmt::Debug for dyn Transport {
@@ -51,17 +86,36 @@ impl fmt::Debug for dyn Transport {
     }
 }
 
-/// Connects within `deadline`; all hosts of the configuration together.
+/// Connects to the first server that lets us within `deadline`, which they share.
 pub(super) async fn dial(
     transport: &dyn Transport,
     config: &Config,
     deadline: Duration,
-) -> Result<(Client, Driver), ConnectError> {
-    match tokio::time::timeout(deadline, transport.connect(config)).await {
-        Ok(Ok(connected)) => Ok(connected),
-        Ok(Err(error)) => Err(ConnectError::from(error)),
-        Err(_) => Err(ConnectError::timeout(deadline)),
+) -> Result<(Client, Driver, Address), ConnectError> {
+    let within = tokio::time::timeout(deadline, dial_each(transport, config, deadline));
+    within
+        .await
+        .unwrap_or_else(|_| Err(ConnectError::timeout(deadline)))
+}
+
+async fn dial_each(
+    transport: &dyn Transport,
+    config: &Config,
+    deadline: Duration,
+) -> Result<(Client, Driver, Address), ConnectError> {
+    let servers = address::each(config)
+        .await
+        .map_err(|error| ConnectError::unknown_host(&error))?;
+    let each = deadline / u32::try_from(servers.len()).unwrap_or(1).max(1);
+    let mut failure = ConnectError::timeout(deadline);
+    for (config, address) in servers {
+        match tokio::time::timeout(each, transport.connect(config)).await {
+            Ok(Ok((client, driver))) => return Ok((client, driver, address)),
+            Ok(Err(error)) => failure = error.into(),
+            Err(_) => failure = ConnectError::timeout(each),
+        }
     }
+    Err(failure)
 }
 
 /// Why no connection could be made.
@@ -127,6 +181,14 @@ impl ConnectError {
     #[must_use]
     pub const fn kind(&self) -> ConnectErrorKind {
         self.kind
+    }
+
+    fn unknown_host(error: &io::Error) -> Self {
+        Self {
+            kind: ConnectErrorKind::Refused,
+            message: error.to_string(),
+            source: None,
+        }
     }
 
     pub(super) fn timeout(after: Duration) -> Self {

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio_postgres::Client;
 
 use super::{
-    desk::Desk,
+    desk::{Counted, Desk},
     dial::{ConnectError, Driver, dial},
     inner::Inner,
     report,
@@ -91,7 +91,8 @@ async fn connect(inner: &Arc<Inner>) -> Result<Session, ConnectError> {
     let settings = inner.settings.load_full();
     one(&inner.stats.dials);
     let begun = Instant::now();
-    let (client, driver) = dial(&*inner.transport, &settings.postgres, settings.connect).await?;
+    let dialled = dial(&*inner.transport, &settings.postgres, settings.connect);
+    let (client, driver, address) = dialled.await?;
     let desk = Arc::new(Desk::new());
     let driver = drive(inner, driver, &desk);
     let left = settings.connect.saturating_sub(begun.elapsed());
@@ -107,6 +108,7 @@ async fn connect(inner: &Arc<Inner>) -> Result<Session, ConnectError> {
         // It would end its task at once when dropped, without a goodbye to the
         // server: so the driver is kept beside it.
         client: ClientWrapper::new(client, tokio::spawn(async {})),
+        address,
         desk,
         driver,
         cancelling: Mutex::default(),
@@ -163,8 +165,8 @@ impl Drop for Gone {
             return;
         };
         inner.desks.lock().remove(&self.number);
-        if counted {
-            inner.queue.ended();
+        if counted != Counted::No {
+            inner.queue.ended(counted == Counted::AsEnding);
             inner.want_more();
         }
     }

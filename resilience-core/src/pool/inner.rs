@@ -183,11 +183,13 @@ impl Inner {
 
     fn top_holders(&self) -> Vec<(String, u32, Duration)> {
         let now_ns = self.clock.now_ns();
-        let mut places: HashMap<*const Location<'_>, (&Location<'_>, u32, u64)> = HashMap::new();
+        // By file and line: a place has a column, too.
+        let mut places: HashMap<(&str, u32), (&Location<'_>, u32, u64)> = HashMap::new();
         for desk in self.desks.lock().values() {
             if let Some((place, since_ns)) = desk.holder() {
                 let held_ns = now_ns.saturating_sub(since_ns);
-                let seen = places.entry(place).or_insert((place, 0, 0));
+                let line = (place.file(), place.line());
+                let seen = places.entry(line).or_insert((place, 0, 0));
                 seen.1 += 1;
                 seen.2 = seen.2.max(held_ns);
             }
@@ -257,11 +259,20 @@ impl Inner {
         }
     }
 
+    /// Ends one that was taken out of the queue.
+    pub(super) fn retire(&self, session: Box<Session>) {
+        self.queue.will_end();
+        self.end(session);
+    }
+
     /// Says goodbye and closes. The connection counts until it is gone, so that
     /// none is made in its place before.
     pub(super) fn end(&self, session: Box<Session>) {
         if !session.is_closed() {
             one(&self.stats.recycled);
+        }
+        if !session.desk.counts_as_ending() {
+            self.queue.had_ended();
         }
         let Session { client, driver, .. } = *session;
         // The driver says goodbye once there is no client.

@@ -17,6 +17,8 @@
 //! The pool never sends a statement twice: one that may have reached the server is
 //! the caller's to repeat.
 
+mod address;
+mod cancel;
 mod checkout;
 mod clean;
 mod connection;
@@ -52,9 +54,10 @@ use tokio_postgres::{
     tls::{MakeTlsConnect, TlsConnect},
 };
 
+pub use cancel::CancelStream;
 pub use checkout::{Checkout, CheckoutFuture};
 pub use connection::Connection;
-pub use dial::{ConnectError, ConnectErrorKind};
+pub use dial::{ConnectError, ConnectErrorKind, Tls};
 pub use error::{Exhausted, PoolError, QueryError, Unreachable};
 pub use lazy::{LazyConnection, PoolLayer, PoolService};
 pub use sql::{Prepared, Sql};
@@ -108,10 +111,13 @@ impl Pool {
         tls: T,
     ) -> Result<Self, PoolError>
     where
-        T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
-        T::Stream: Send + 'static,
-        T::TlsConnect: Send + Sync,
-        <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+        T: Tls,
+        <T as MakeTlsConnect<Socket>>::Stream: Send + 'static,
+        <T as MakeTlsConnect<Socket>>::TlsConnect: Send,
+        <<T as MakeTlsConnect<Socket>>::TlsConnect as TlsConnect<Socket>>::Future: Send,
+        <T as MakeTlsConnect<CancelStream>>::Stream: Send,
+        <T as MakeTlsConnect<CancelStream>>::TlsConnect: Send,
+        <<T as MakeTlsConnect<CancelStream>>::TlsConnect as TlsConnect<CancelStream>>::Future: Send,
     {
         let postgres = url
             .parse()
@@ -198,7 +204,7 @@ impl Pool {
         self.inner.epoch.fetch_add(1, Relaxed);
         let open = self.inner.queue.counts().open;
         for session in self.inner.queue.take_idle(|_| true) {
-            self.inner.end(session);
+            self.inner.retire(session);
         }
         open
     }

@@ -94,11 +94,14 @@ async fn send<'a, T>(
     match answered {
         Ok(answer) => Ok((operation, answer)),
         Err(error) => {
-            if error.is_closed() {
+            operation.finish();
+            let error = QueryError::from(error);
+            if error.is_outage() {
+                // Its end may not have been seen yet.
+                session.desk.break_off();
                 inner.gate.suspect();
             }
-            operation.finish();
-            Err(error.into())
+            Err(error)
         }
     }
 }

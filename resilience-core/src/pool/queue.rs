@@ -37,6 +37,9 @@ struct State<T, E> {
     open: u32,
     /// How many of those are being made.
     making: u32,
+    /// How many of those are being ended: they count until they are gone, and make
+    /// no other one surplus.
+    ending: u32,
     /// The one that was used last is at the back, and goes out first.
     idle: VecDeque<T>,
     /// Some may have been given up: their receiver is gone.
@@ -68,14 +71,16 @@ pub(super) struct Counts {
     pub(super) limits: Limits,
     pub(super) open: u32,
     pub(super) making: u32,
+    pub(super) ending: u32,
     pub(super) idle: u32,
     pub(super) waiting: u32,
 }
 
 impl Counts {
-    /// Those that callers have.
+    /// Those that callers have, or that are being cleaned.
     pub(super) const fn out(self) -> u32 {
-        self.open.saturating_sub(self.making + self.idle)
+        self.open
+            .saturating_sub(self.making + self.ending + self.idle)
     }
 }
 
@@ -86,6 +91,7 @@ impl<T, E> Queue<T, E> {
                 limits,
                 open: 0,
                 making: 0,
+                ending: 0,
                 idle: VecDeque::new(),
                 waiting: VecDeque::new(),
                 alive: 0,
@@ -124,8 +130,8 @@ impl<T, E> Queue<T, E> {
     /// Gives back what a caller had. `keep`: it can be used again.
     pub(super) fn give_back(&self, item: T, keep: bool) -> Given<T> {
         let mut state = self.state.lock();
-        if !keep || state.open > state.limits.total() {
-            return Given::End(item);
+        if !keep || state.is_over() {
+            return state.end(item);
         }
         state.hand_on(item)
     }
@@ -134,14 +140,14 @@ impl<T, E> Queue<T, E> {
     /// goes out last.
     pub(super) fn put_back(&self, item: T) -> Given<T> {
         let mut state = self.state.lock();
-        if state.open > state.limits.total() {
-            return Given::End(item);
+        if state.is_over() {
+            return state.end(item);
         }
         if state.alive > 0 {
             return state.hand_on(item);
         }
         if state.idle.len() >= state.limits.pool_size as usize {
-            return Given::End(item);
+            return state.end(item);
         }
         state.idle.push_front(item);
         Given::Kept
@@ -175,8 +181,8 @@ impl<T, E> Queue<T, E> {
     pub(super) fn made(&self, item: T) -> Given<T> {
         let mut state = self.state.lock();
         state.making -= 1;
-        if state.open > state.limits.total() {
-            return Given::End(item);
+        if state.is_over() {
+            return state.end(item);
         }
         state.hand_on(item)
     }
@@ -200,18 +206,31 @@ impl<T, E> Queue<T, E> {
         }
     }
 
-    /// One that counted is gone.
-    pub(super) fn ended(&self) {
-        self.state.lock().open -= 1;
+    /// One that was taken out is to be ended.
+    pub(super) fn will_end(&self) {
+        self.state.lock().ending += 1;
+    }
+
+    /// One that was to be ended had gone by itself.
+    pub(super) fn had_ended(&self) {
+        self.state.lock().ending -= 1;
+    }
+
+    /// One that counted is gone; whether it was to be ended.
+    pub(super) fn ended(&self, was_ending: bool) {
+        let mut state = self.state.lock();
+        state.open -= 1;
+        state.ending -= u32::from(was_ending);
     }
 
     /// Changes the limits; the idle ones for which there is no room any more.
     pub(super) fn resize(&self, limits: Limits) -> Vec<T> {
         let mut state = self.state.lock();
         state.limits = limits;
-        let over = state.open.saturating_sub(limits.total()) as usize;
+        let over = (state.open - state.ending).saturating_sub(limits.total()) as usize;
         let beyond = state.idle.len().saturating_sub(limits.pool_size as usize);
         let surplus = over.max(beyond).min(state.idle.len());
+        state.ending += u32::try_from(surplus).unwrap_or(u32::MAX);
         state.idle.drain(..surplus).collect()
     }
 
@@ -226,6 +245,7 @@ impl<T, E> Queue<T, E> {
             limits: state.limits,
             open: state.open,
             making: state.making,
+            ending: state.ending,
             idle: u32::try_from(state.idle.len()).unwrap_or(u32::MAX),
             waiting: state.alive,
         }
@@ -250,8 +270,18 @@ impl<T, E> State<T, E> {
             self.idle.push_back(item);
             Given::Kept
         } else {
-            Given::End(item)
+            self.end(item)
         }
+    }
+
+    /// Whether there are more than there may be, apart from those that are ending.
+    const fn is_over(&self) -> bool {
+        self.open - self.ending > self.limits.total()
+    }
+
+    const fn end(&mut self, item: T) -> Given<T> {
+        self.ending += 1;
+        Given::End(item)
     }
 
     /// Keeps the queue as long as those that wait, give or take as many.
@@ -306,8 +336,23 @@ mod tests {
         assert_eq!(queue.give_back(1, true), Given::Kept);
         assert_eq!(queue.give_back(2, true), Given::End(2));
         assert_eq!(queue.counts().open, 2, "until it is gone");
-        queue.ended();
+        queue.ended(true);
         assert_eq!((queue.counts().open, queue.counts().idle), (1, 1));
+    }
+
+    #[test]
+    fn one_that_is_ending_makes_no_other_one_surplus() {
+        let queue = queue(2, 0);
+        let _callers = (wait(&queue), wait(&queue));
+        assert!(queue.reserve(4) && queue.reserve(4));
+        assert_eq!((queue.made(1), queue.made(2)), (Given::Kept, Given::Kept));
+        let one = Limits {
+            pool_size: 1,
+            max_overflow: 0,
+        };
+        assert!(queue.resize(one).is_empty());
+        assert_eq!(queue.give_back(1, true), Given::End(1));
+        assert_eq!(queue.give_back(2, true), Given::Kept);
     }
 
     #[test]
@@ -345,7 +390,7 @@ mod tests {
         queue.not_made(Some("auth"));
         assert!(second.try_recv().is_err(), "1 may come back");
         assert_eq!(queue.give_back(1, false), Given::End(1));
-        queue.ended();
+        queue.ended(true);
         assert!(queue.reserve(1));
         queue.not_made(Some("auth"));
         assert_eq!(second.try_recv(), Ok(Err("auth")));
@@ -423,7 +468,7 @@ mod tests {
                     }
                     Step::Ended if ending > 0 => {
                         ending -= 1;
-                        queue.ended();
+                        queue.ended(true);
                     }
                     Step::Resize(pool_size, max_overflow) => {
                         let surplus = queue.resize(Limits { pool_size, max_overflow });
@@ -443,6 +488,7 @@ mod tests {
                 let counts = queue.counts();
                 let accounted = out.len() + checked.len() + counts.idle as usize;
                 prop_assert_eq!(counts.open as usize, accounted + (making + ending) as usize);
+                prop_assert_eq!((counts.making, counts.ending), (making, ending));
                 prop_assert_eq!(counts.waiting as usize, waiting.len());
                 prop_assert!(counts.idle <= counts.limits.pool_size);
                 prop_assert!(counts.waiting == 0 || counts.idle == 0);

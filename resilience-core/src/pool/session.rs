@@ -6,13 +6,15 @@ use deadpool_postgres::ClientWrapper;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use super::desk::Desk;
+use super::{address::Address, desk::Desk};
 
 /// deadpool-postgres' client with its cache of prepared statements, and what the
 /// pool wants to know of it.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) client: ClientWrapper,
+    /// The server that it is on.
+    pub(super) address: Address,
     pub(super) desk: Arc<Desk>,
     /// Runs the connection until it ends.
     pub(super) driver: JoinHandle<()>,

@@ -24,13 +24,6 @@ pub(super) struct Settings {
 impl Settings {
     pub(super) fn new(base: &tokio_postgres::Config, config: &DatabaseConfig) -> Self {
         let mut postgres = base.clone();
-        if postgres.get_connect_timeout().is_none() {
-            // Of each host, so that a silent one leaves time for the next.
-            let hosts = u32::try_from(postgres.get_hosts().len())
-                .unwrap_or(1)
-                .max(1);
-            postgres.connect_timeout(config.connect_timeout / hosts);
-        }
         if let Some(timeout) = config.statement_timeout {
             // At connect, and not by SET: so it survives a RESET.
             let given = base.get_options().unwrap_or_default();

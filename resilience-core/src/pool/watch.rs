@@ -46,7 +46,7 @@ fn look(inner: &Arc<Inner>) {
         if session.is_closed() {
             inner.gate.suspect();
         }
-        inner.end(session);
+        inner.retire(session);
     }
     let is_silent = |session: &Session| {
         ago(
@@ -86,7 +86,7 @@ struct Asked<'a> {
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
-            self.inner.end(session);
+            self.inner.retire(session);
         }
     }
 }
