@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_value_of_megabytes_fits_however_many_cores_there_are() {
-        let memory = texts(64 << 20);
+        let memory = texts(16 << 20);
         put(&memory, b"report", &"x".repeat(3 << 20));
         assert!(read(&memory, b"report").is_some());
     }

@@ -277,3 +277,17 @@ async fn threads_that_read_and_invalidate_never_see_an_answer_from_before_their_
     assert_eq!(seen.hits + seen.misses + seen.coalesced, 8_000);
     assert_eq!(seen.fetching, 0);
 }
+
+#[cfg(feature = "log")]
+#[tokio::test]
+async fn what_a_fetch_logs_belongs_to_the_request_that_began_it() {
+    use tracing::Span;
+
+    let _here = tracing::subscriber::set_default(tracing_subscriber::registry());
+    let (rates, _hand) = rates();
+    let request = tracing::info_span!("request");
+    let number = request.id().expect("the registry numbers each").into_u64();
+    let fetch = || async { Ok(Span::current().id().map_or(0, |id| id.into_u64())) };
+    let seen = tracing::Instrument::instrument(rates.get_or_fetch("EUR", TTL, fetch), request);
+    assert_eq!(*seen.await.unwrap(), number);
+}

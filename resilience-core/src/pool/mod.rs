@@ -3,6 +3,8 @@
 //! deadpool-postgres does the pooling; this puts the settings of
 //! [`DatabaseConfig`] in force and names its errors.
 
+mod cached;
+
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::{
@@ -12,6 +14,8 @@ use deadpool_postgres::{
 use tokio_postgres::NoTls;
 
 use crate::{config::DatabaseConfig, snapshot::PoolSnapshot};
+
+pub use cached::QueryCache;
 
 /// How long a new connection may take to be made.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
