@@ -17,6 +17,8 @@ pub(super) struct Flights<K, T> {
 
 struct Running<K, T> {
     by_key: HashMap<K, Flight<T>>,
+    /// How many leads there are, those set apart included.
+    leads: usize,
     next: u64,
 }
 
@@ -52,7 +54,14 @@ pub(super) enum Turn<K: Eq + Hash, T> {
     Wait(Wait<T>),
     /// Nobody is: this caller has to begin.
     Lead(Lead<K, T>),
+    /// Nobody is, and too many run already: this caller has to ask alone.
+    Alone,
 }
+
+/// So many run at one time. A run goes on when its callers are gone, so without
+/// a bound a client that asks for ever new keys and hangs up would leave a task
+/// behind for each. Far more than a database answers at a time.
+pub(super) const MOST_RUNS: usize = 4_096;
 
 impl<K, T> Flights<K, T>
 where
@@ -62,6 +71,7 @@ where
     pub(super) fn new() -> Self {
         let running = Running {
             by_key: HashMap::new(),
+            leads: 0,
             next: 0,
         };
         Self {
@@ -79,6 +89,10 @@ where
         if let Some(known) = known(&key) {
             return Turn::Known(known);
         }
+        if running.leads >= MOST_RUNS {
+            return Turn::Alone;
+        }
+        running.leads += 1;
         let (tell, answer) = watch::channel(None);
         let number = running.next;
         running.next += 1;
@@ -118,9 +132,9 @@ where
         changed
     }
 
-    /// How many run that can be joined.
+    /// How many run, those set apart included.
     pub(super) fn len(&self) -> usize {
-        self.running.lock().by_key.len()
+        self.running.lock().leads
     }
 }
 
@@ -210,6 +224,7 @@ impl<K: Eq + Hash, T> Lead<K, T> {
 
 impl<K: Eq + Hash, T> Drop for Lead<K, T> {
     fn drop(&mut self) {
+        self.running.lock().leads -= 1;
         // Without a panic only a runtime drops a task that has not ended.
         let why = if std::thread::panicking() {
             Lost::Panicked
@@ -269,6 +284,7 @@ mod tests {
             Turn::Known(_) => unreachable!("nothing is known"),
             Turn::Wait(wait) => wait,
             Turn::Lead(lead) => lead.run(LONG, run(), |_, _| ()),
+            Turn::Alone => unreachable!("few run"),
         }
     }
 
@@ -405,9 +421,10 @@ mod tests {
 
         older.add_permits(1);
         assert_eq!(first.answer().await, Ok(1));
-        assert_eq!(flights.len(), 1, "the older one took the newer one out");
+        let joins = || matches!(flights.turn("rate", |_| None), Turn::Wait(_));
+        assert!(joins(), "the older one took the newer one out");
         flights.without_any(|| ());
-        assert_eq!(flights.len(), 0);
+        assert!(!joins());
         newer.add_permits(1);
         assert_eq!(second.answer().await, Ok(2));
         assert!(kept.lock().is_empty());
@@ -431,10 +448,28 @@ mod tests {
             match flights.turn("rate", |_| *kept.lock()) {
                 Turn::Known(answer) => known = Some(answer),
                 Turn::Wait(_) => tokio::task::yield_now().await,
-                Turn::Lead(_) => panic!("a second run"),
+                Turn::Lead(_) | Turn::Alone => panic!("a second run"),
             }
         }
         assert_eq!(known, Some(7));
         assert!(matches!(caller.poll(), Poll::Ready(Ok(7))));
+    }
+
+    #[test]
+    fn no_more_than_so_many_run_also_when_they_are_set_apart() {
+        let flights: Flights<usize, u64> = Flights::new();
+        let mut leads: Vec<_> = (0..MOST_RUNS)
+            .map(|key| flights.turn(key, |_| None))
+            .collect();
+        assert!(leads.iter().all(|turn| matches!(turn, Turn::Lead(_))));
+        assert!(matches!(flights.turn(MOST_RUNS, |_| None), Turn::Alone));
+        assert!(matches!(flights.turn(0, |_| None), Turn::Wait(_)));
+        flights.without_any(|| ());
+        assert!(matches!(flights.turn(0, |_| None), Turn::Alone));
+        assert!(matches!(flights.turn(0, |_| Some(7)), Turn::Known(7)));
+        leads.pop();
+        assert!(matches!(flights.turn(0, |_| None), Turn::Lead(_)));
+        leads.clear();
+        assert_eq!(flights.len(), 0);
     }
 }

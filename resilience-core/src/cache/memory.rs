@@ -92,6 +92,10 @@ where
         let room = usize::try_from(most_bytes / LEAST_SHARD).unwrap_or(usize::MAX);
         // Rounded down: quick_cache would round up, and make smaller ones.
         let shards = 1 << room.min(4 * cores).max(1).ilog2();
+        // quick_cache rounds the part of each shard up, and would hold a few
+        // bytes too many.
+        let most_bytes = most_bytes - most_bytes % shards;
+        let shards = usize::try_from(shards).expect("few times the cores");
         let expected = usize::try_from(most_bytes / EXPECTED_WEIGHT).unwrap_or(usize::MAX);
         let options = OptionsBuilder::new()
             .weight_capacity(most_bytes)

@@ -125,7 +125,8 @@ where
     /// It runs in a task of its own: it goes on when those who wait for it are
     /// cancelled, the first one included, and what it gives is stored all the
     /// same. `fetch` itself is called by the caller who has to, and by no other.
-    /// It may take 120 s.
+    /// It may take 120 s. While 4,096 fetches run, a caller that has to fetch
+    /// does it for itself, as if there were no cache.
     ///
     /// `ttl` belongs to who asks and not to what is stored, so another one is
     /// in force at once. An answer is as old as the moment at which its fetch
@@ -193,6 +194,12 @@ where
             Turn::Wait(wait) => {
                 self.shared.coalesced.fetch_add(1, Relaxed);
                 wait.answer().await
+            }
+            Turn::Alone => {
+                self.shared.misses.fetch_add(1, Relaxed);
+                // Not stored: only a run that is known can be set apart when its
+                // key is invalidated.
+                return fetch().await.map_err(FetchError::Failed);
             }
             Turn::Lead(lead) => {
                 self.shared.misses.fetch_add(1, Relaxed);

@@ -15,7 +15,7 @@ pub struct CacheSnapshot {
     pub misses: u64,
     /// Callers that waited for the fetch of another.
     pub coalesced: u64,
-    /// Fetches that run now and can be joined.
+    /// Fetches that run now.
     pub fetching: u64,
     /// Answers that had to make room for others.
     pub evictions: u64,
