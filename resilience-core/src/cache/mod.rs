@@ -71,6 +71,14 @@ type Fetched<V, E> = Result<Entry<V>, Arc<E>>;
 struct Shared<K, V: ?Sized> {
     memory: Memory<K, V>,
     clock: Clock,
+    counts: Counts,
+}
+
+/// How callers were served. On cache lines of their own (two, because they are
+/// fetched in pairs): every hit writes here, and reads what lies beside it.
+#[derive(Default)]
+#[repr(align(128))]
+struct Counts {
     hits: AtomicU64,
     misses: AtomicU64,
     coalesced: AtomicU64,
@@ -108,9 +116,7 @@ where
         let shared = Shared {
             memory: Memory::new(most_bytes, weigh),
             clock,
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
-            coalesced: AtomicU64::new(0),
+            counts: Counts::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -181,28 +187,28 @@ where
         let now_ns = self.shared.clock.now_ns();
         let lifetime = Lifetime::fresh_only(ttl);
         if let Some(entry) = self.shared.fresh(key, lifetime, now_ns) {
-            self.shared.hits.fetch_add(1, Relaxed);
+            self.shared.counts.hits.fetch_add(1, Relaxed);
             return Ok(entry.value);
         }
         // Asked again under the lock: what was fetched meanwhile is there now.
         let known = |key: &K| Some(Ok(self.shared.fresh(key, lifetime, now_ns)?));
         let fetched = match self.flights.turn(to_key(), known) {
             Turn::Known(fetched) => {
-                self.shared.hits.fetch_add(1, Relaxed);
+                self.shared.counts.hits.fetch_add(1, Relaxed);
                 Ok(fetched)
             }
             Turn::Wait(wait) => {
-                self.shared.coalesced.fetch_add(1, Relaxed);
+                self.shared.counts.coalesced.fetch_add(1, Relaxed);
                 wait.answer().await
             }
             Turn::Alone => {
-                self.shared.misses.fetch_add(1, Relaxed);
+                self.shared.counts.misses.fetch_add(1, Relaxed);
                 // Not stored: only a run that is known can be set apart when its
                 // key is invalidated.
                 return fetch().await.map_err(FetchError::Failed);
             }
             Turn::Lead(lead) => {
-                self.shared.misses.fetch_add(1, Relaxed);
+                self.shared.counts.misses.fetch_add(1, Relaxed);
                 let fetch = in_span(fetch());
                 let (weigher, store) = (Arc::clone(&self.shared), Arc::clone(&self.shared));
                 let key = lead.key().clone();
@@ -260,9 +266,9 @@ where
         let memory = &self.shared.memory;
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         CacheSnapshot {
-            hits: self.shared.hits.load(Relaxed),
-            misses: self.shared.misses.load(Relaxed),
-            coalesced: self.shared.coalesced.load(Relaxed),
+            hits: self.shared.counts.hits.load(Relaxed),
+            misses: self.shared.counts.misses.load(Relaxed),
+            coalesced: self.shared.counts.coalesced.load(Relaxed),
             fetching: number(self.flights.len()),
             evictions: memory.evictions(),
             too_large: memory.too_large(),
