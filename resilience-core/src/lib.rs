@@ -5,6 +5,8 @@
 #[cfg(feature = "black-box")]
 pub mod blackbox;
 pub mod breaker;
+#[cfg(feature = "cache")]
+pub mod cache;
 pub mod clock;
 #[cfg(feature = "config")]
 pub mod config;

@@ -7,12 +7,14 @@
 //! the control routes. That is why a snapshot read from the black box of a
 //! dead process can be shown exactly like one taken a microsecond ago.
 
+mod cache;
 mod keyed;
 mod pool;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use cache::CacheSnapshot;
 pub use keyed::KeyedSnapshot;
 pub use pool::{
     ConnectErrorSnapshot, HolderSnapshot, PoolDurations, PoolSnapshot, PoolTotals, ServerState,

@@ -18,6 +18,7 @@
 //! the caller's to repeat.
 
 mod address;
+mod cached;
 mod cancel;
 mod checkout;
 mod clean;
@@ -54,6 +55,7 @@ use tokio_postgres::{
     tls::{MakeTlsConnect, TlsConnect},
 };
 
+pub use cached::QueryCache;
 pub use cancel::CancelStream;
 pub use checkout::{Checkout, CheckoutFuture};
 pub use connection::Connection;
