@@ -6,6 +6,7 @@ mod admin_input;
 mod black_box;
 mod configuration;
 mod database;
+mod diagnosis;
 mod faults;
 mod logs;
 mod mistakes;

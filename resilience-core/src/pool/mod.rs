@@ -3,6 +3,8 @@
 //! deadpool-postgres does the pooling; this puts the settings of
 //! [`DatabaseConfig`] in force and names its errors.
 
+pub mod diagnosis;
+
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::{
