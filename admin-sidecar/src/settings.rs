@@ -45,8 +45,8 @@ pub struct Args {
           default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9001)))]
     pub public_listen: SocketAddr,
 
-    /// File with the bearer token that every change then needs: 16 characters
-    /// or more, readable by nobody else; read anew for each change
+    /// File with the bearer token that every change and every read of /admin/db then
+    /// needs: 16 characters or more, readable by nobody else; read anew each time
     #[arg(long, env = "ADMIN_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 

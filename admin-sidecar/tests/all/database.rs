@@ -95,3 +95,24 @@ async fn what_a_question_or_an_order_does_not_know_is_refused_with_what_it_does(
     rig.post(TERMINATE, &form, order).await.assert_problem(415);
     assert!(rig.audit().is_empty(), "nothing was asked of the database");
 }
+
+#[tokio::test]
+async fn with_a_token_file_the_database_answers_to_the_token_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("token");
+    std::fs::write(&path, "0123456789abcdef").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let rig = Rig::start(&["--token-file", path.to_str().unwrap()]).await;
+    let bearer = [("Authorization", "Bearer 0123456789abcdef")];
+    for question in QUESTIONS {
+        let path = format!("/admin/db/{question}");
+        rig.get(&path).await.assert_problem(401);
+        let asked = crate::support::ask(rig.admin, "GET", &path, &bearer, "").await;
+        asked.assert_problem(501);
+    }
+    rig.post(TERMINATE, &[JSON], r#"{"pid": 7}"#)
+        .await
+        .assert_problem(401);
+}
