@@ -74,9 +74,13 @@ async fn every_question_is_answered_over_one_connection_as_json_or_as_a_table() 
         assert_eq!(answer.status, 200, "{answer:?}");
         assert!(answer.json().is_object(), "{answer:?}");
     }
-    let ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'admin-sidecar'";
-    let ours: i64 = holder.query_one(ours, &[]).await.unwrap().get(0);
-    assert_eq!(ours, 1);
+    let ours = async || -> i32 {
+        let sql = "SELECT pid FROM pg_stat_activity WHERE application_name = 'admin-sidecar'";
+        holder.query_one(sql, &[]).await.unwrap().get(0)
+    };
+    let first = ours().await;
+    assert_eq!(ask(&sidecar, "activity").await.status, 200);
+    assert_eq!(ours().await, first, "the connection is kept");
 
     let lock = eventually("who blocks whom", SOON, async || {
         let locks = ask(&sidecar, "locks").await.json();

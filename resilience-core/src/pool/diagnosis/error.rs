@@ -2,7 +2,7 @@
 
 use tokio_postgres::error::SqlState;
 
-use super::ask::{ANSWERS_WITHIN, STATEMENT_TIMEOUT};
+use super::ask::ANSWERS_WITHIN;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -15,8 +15,10 @@ pub enum DiagnosisError {
     /// in doubt, and should be closed.
     #[error("the database did not answer within {ANSWERS_WITHIN:?}")]
     Silent,
-    /// The server works, and gave this question up.
-    #[error("the question took the database longer than {STATEMENT_TIMEOUT:?}")]
+    /// The server works, and gave this question up: after
+    /// [`STATEMENT_TIMEOUT`](super::STATEMENT_TIMEOUT), or because a table was
+    /// locked away while it was measured.
+    #[error("the question took the database too long")]
     TooSlow(#[source] tokio_postgres::Error),
     /// The role may not ask this.
     #[error("the role is not allowed to ask this")]
@@ -50,7 +52,11 @@ impl From<tokio_postgres::Error> for DiagnosisError {
         match error.code() {
             None => Self::Lost(error),
             Some(code) if ends_connection(code) => Self::Lost(error),
-            Some(code) if *code == SqlState::QUERY_CANCELED => Self::TooSlow(error),
+            Some(code)
+                if [SqlState::QUERY_CANCELED, SqlState::LOCK_NOT_AVAILABLE].contains(code) =>
+            {
+                Self::TooSlow(error)
+            }
             Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => Self::Forbidden(error),
             Some(_) => Self::Refused(error),
         }
