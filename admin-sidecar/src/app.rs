@@ -1,6 +1,11 @@
 //! The whole API on one screen, and the process that serves it.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc};
+use std::{
+    future::{self, Future},
+    io,
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use axum::{
     Router,
@@ -19,6 +24,7 @@ use tokio::{net::TcpListener, sync::watch};
 use crate::{
     audit::{self, AuditLog},
     auth::TokenFile,
+    database::{self, Database},
     guard::{AllowedHosts, Guard},
     health::{self, Probe},
     journal::Journal,
@@ -33,6 +39,8 @@ use crate::{
 #[derive(Clone, Debug)]
 struct App {
     link: ServiceLink,
+    database: Database,
+    journal: Journal,
     metrics: SidecarMetrics,
 }
 
@@ -42,6 +50,7 @@ fn admin(app: App, guard: Guard) -> Router {
     Router::new()
         .route("/", get(|| async { INDEX }))
         .merge(admin_router(app.link.clone()))
+        .merge(database::router(app.database.clone(), app.journal.clone()))
         .merge(public_routes(app))
         .layer(middleware::from_fn_with_state(guard, Guard::stand))
         // Outside of the guard, so that what the guard lets through and the
@@ -85,6 +94,17 @@ POST /admin/circuit-breaker/{svc}/metrics-only
 POST /admin/circuit-breaker/{svc}/enable     remove what one of these three has set
      these take ?dry_run, which says what would happen, and a JSON body, all of it optional:
      {\"reason\": \"…\", \"if_generation\": 7}, and the three {\"for\": \"30m\"}; without: until removed
+GET  /admin/db/activity                      statements that run now, and who blocks them
+GET  /admin/db/slow-queries                  the slowest on average
+GET  /admin/db/table-sizes                   the largest tables
+GET  /admin/db/missing-indexes               where an index may be missing, and why
+GET  /admin/db/connections                   connections by state, wait event, application
+GET  /admin/db/leaks                         older than 10 minutes, or idle in a transaction
+GET  /admin/db/idle                          idle for longer than ?longer_than=5m
+GET  /admin/db/locks                         who waits for whose lock
+     these take ?limit=50 (at most 500), and are tables with Accept: text/plain
+POST /admin/db/terminate                     end a backend, {\"pid\": 4711}, or several,
+                                             {\"idle_longer_than\": \"5m\"}; both with \"reason\"; ?dry_run
 GET  /health/live                            200 or 503: the service makes progress
 GET  /health/ready                           200 or 503: the service can take requests
 GET  /health/startup                         200 or 503: the service has started
@@ -165,9 +185,12 @@ impl Sidecar {
         };
         let hosts = AllowedHosts::new(admin.local_addr()?.ip(), settings.allowed_hosts());
         let token = settings.token_file().map(TokenFile::new);
+        let journal = Journal::new(audit, metrics.clone());
         Ok(Self {
             app: App {
-                link: ServiceLink::new(link, Journal::new(audit, metrics.clone())),
+                link: ServiceLink::new(link, journal.clone()),
+                database: Database::new(settings.database().cloned()),
+                journal,
                 metrics: metrics.clone(),
             },
             guard: Guard::new(hosts, token, metrics),
@@ -202,7 +225,7 @@ impl Sidecar {
             admin: admin_listener,
             public: public_listener,
         } = self;
-        let link = app.link.clone();
+        let (link, database) = (app.link.clone(), app.database.clone());
         let (sender, stopping) = watch::channel(false);
         let limits = Limits::default();
         let serving = async {
@@ -216,10 +239,17 @@ impl Sidecar {
                 serve::serve(public_listener, public(app), limits, stopping.clone()),
             )
         };
+        let reserved = async {
+            database.reserve().await;
+            future::pending().await
+        };
         let signal = async {
             tokio::select! {
                 () = stop => {}
                 () = link.watch() => {}
+                // Ends with the process and not the other way round: a database
+                // that hangs must not keep it.
+                () = reserved => {}
             }
             sender.send_replace(true);
         };

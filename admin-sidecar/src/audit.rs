@@ -38,13 +38,20 @@ pub struct Entry {
     pub actor: String,
     /// The peer's address, or `pending` for a change that the service took later.
     pub from: String,
-    /// What, such as `reset` or `force_open`.
+    /// What, such as `reset`, `force_open` or `terminate`.
     pub action: &'static str,
     /// How long an override was to last; none: until it is removed.
     #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
     pub lasts: Option<String>,
-    /// The breaker's name.
-    pub breaker: String,
+    /// The breaker's name, if it was about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<String>,
+    /// The database, if it was about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// The database's backends that were told to end.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pids: Vec<i32>,
     /// State before, where known.
     pub before: Option<State>,
     /// State after, where known.
@@ -150,7 +157,9 @@ mod tests {
             from: "127.0.0.1:5".to_owned(),
             action: "reset",
             lasts: None,
-            breaker: "payment_api".to_owned(),
+            breaker: Some("payment_api".to_owned()),
+            database: None,
+            pids: Vec::new(),
             before: Some(State::Open),
             after: Some(State::Closed),
             outcome: "applied",

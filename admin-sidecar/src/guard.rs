@@ -4,7 +4,8 @@
 //! page in a browser on that machine must not do the same: a name that leads
 //! here by DNS rebinding is refused by its `Host`, a form or a script of another
 //! site by `Origin` and `Sec-Fetch-Site`, a form's body by its content type. GET
-//! changes nothing, so it needs no more than a right `Host`.
+//! changes nothing, so it needs no more than a right `Host`; only what the database
+//! answers is guarded like a change.
 
 mod host;
 
@@ -120,7 +121,7 @@ impl Guard {
     async fn check(&self, head: &Parts, peer: Option<SocketAddr>) -> Result<(), Refusal> {
         let headers = &head.headers;
         let host = self.hosts.check(headers, &head.uri)?;
-        if !changes(&head.method) {
+        if !changes(&head.method) && !shows_data(head.uri.path()) {
             return Ok(());
         }
         host::same_site(headers, &host, single(headers, &FETCH_SITE))?;
@@ -132,7 +133,7 @@ impl Guard {
                 "not_loopback",
                 Problem::new(
                     StatusCode::FORBIDDEN,
-                    "without a token only this machine may make changes",
+                    "without a token only this machine may do this",
                 )
                 .advice("run curl on the machine itself, or start the sidecar with --token-file"),
             ));
@@ -167,7 +168,7 @@ impl Guard {
         };
         let (reason, detail) = match token.check(headers) {
             Ok(()) => return Ok(()),
-            Err(Refused::Missing) => ("token_missing", "a change needs the token"),
+            Err(Refused::Missing) => ("token_missing", "this needs the token"),
             Err(Refused::Wrong) => ("token_wrong", "this is not the token"),
         };
         let advice =
@@ -213,6 +214,12 @@ impl Guard {
 
 fn changes(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// The statements of a database hold its users' data, unlike all else that is
+/// read here.
+fn shows_data(path: &str) -> bool {
+    path.starts_with("/admin/db/")
 }
 
 /// The header's value, if it is there once and readable.

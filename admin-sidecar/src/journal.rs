@@ -1,10 +1,14 @@
 //! One change, told three times: audit line, counter, log line.
 
 use jiff::Timestamp;
-use resilience_core::control::{ChangeError, ChangeOutcome, ChangeRequest, Receipt};
+use resilience_core::{
+    control::{ChangeError, ChangeOutcome, ChangeRequest, Receipt},
+    pool::diagnosis::{BackendEnd, EndOutcome, Terminate, Terminated},
+};
 
 use crate::{
     audit::{AuditLog, Entry},
+    database::{Asked, NoAnswer},
     metrics::SidecarMetrics,
 };
 
@@ -63,19 +67,81 @@ impl Journal {
             lasts: request
                 .lasts
                 .map(|lasts| humantime::format_duration(lasts).to_string()),
-            breaker: cut(breaker),
+            breaker: Some(cut(breaker)),
+            database: None,
+            pids: Vec::new(),
             before: receipt.map(|receipt| receipt.before),
             after: receipt.map(|receipt| receipt.after),
             outcome,
             reason: request.reason.as_deref().map(cut),
             detail: cut(&detail),
         };
-        if let Err(error) = self.audit.write(&entry).await {
+        self.write(&entry).await;
+    }
+
+    /// Writes down which backends of the database were ended. A dry run ends
+    /// none and is only counted.
+    pub(crate) async fn terminate(
+        &self,
+        asked: &Asked,
+        actor: &str,
+        from: Option<&str>,
+        result: &Result<Terminated, NoAnswer>,
+    ) {
+        const ACTION: &str = "terminate";
+        let outcome = end_label(result);
+        self.metrics.command(ACTION, outcome);
+        if asked.dry_run {
+            return;
+        }
+        let detail = match result {
+            Ok(ended) => ends(asked, ended),
+            Err(error) => error.line(),
+        };
+        let ended = result.as_ref().ok();
+        let database = ended.map(|ended| ended.database.clone());
+        let name = database.as_deref().unwrap_or("unknown");
+        match outcome {
+            "applied" | "pending" => {
+                tracing::info!(database = name, actor, outcome, "{ACTION}: {detail}");
+            }
+            _ => tracing::warn!(
+                class = outcome,
+                database = name,
+                actor,
+                "{ACTION} refused: {detail}"
+            ),
+        }
+        let told =
+            |end: &&BackendEnd| matches!(end.outcome, EndOutcome::Ended | EndOutcome::Signalled);
+        let backends = ended
+            .map(|ended| ended.backends.as_slice())
+            .unwrap_or_default();
+        let entry = Entry {
+            time: Timestamp::now(),
+            actor: actor.to_owned(),
+            from: from.unwrap_or("unknown").to_owned(),
+            action: ACTION,
+            lasts: None,
+            breaker: None,
+            database,
+            pids: backends.iter().filter(told).map(|end| end.pid).collect(),
+            before: None,
+            after: None,
+            outcome,
+            reason: asked.reason.as_deref().map(cut),
+            detail: cut(&detail),
+        };
+        self.write(&entry).await;
+    }
+
+    async fn write(&self, entry: &Entry) {
+        if let Err(error) = self.audit.write(entry).await {
             self.metrics.audit_failure();
             let source = std::error::Error::source(&error)
                 .map(|source| format!(": {source}"))
                 .unwrap_or_default();
-            let line = serde_json::to_string(&entry).unwrap_or_default();
+            let line = serde_json::to_string(entry).unwrap_or_default();
             tracing::error!(
                 class = "audit",
                 "{error}{source}; the change was made all the same, mend --audit-log; the line: \
@@ -103,6 +169,41 @@ fn label(result: &Result<Receipt, ChangeError>) -> &'static str {
         Err(ChangeError::KeyUsed(_)) => "key_used",
         // Non-exhaustive: what is not known here was not done either.
         Err(_) => "unavailable",
+    }
+}
+
+fn end_label(result: &Result<Terminated, NoAnswer>) -> &'static str {
+    let Ok(ended) = result else {
+        return "unavailable";
+    };
+    let is = |outcome| ended.backends.iter().any(|end| end.outcome == outcome);
+    if ended.dry_run {
+        "dry_run"
+    } else if is(EndOutcome::Signalled) {
+        "pending"
+    } else if is(EndOutcome::Refused) && ended.ended == 0 {
+        "refused"
+    } else {
+        "applied"
+    }
+}
+
+/// What became of them, in a sentence.
+fn ends(asked: &Asked, ended: &Terminated) -> String {
+    let each: Vec<_> = ended
+        .backends
+        .iter()
+        .map(|end| end.detail.as_str())
+        .collect();
+    match asked.whom {
+        Terminate::IdleLongerThan(time) => format!(
+            "{} of {} backends idle for longer than {}: {}",
+            ended.ended,
+            each.len(),
+            humantime::format_duration(time),
+            each.join("; ")
+        ),
+        _ => each.join("; "),
     }
 }
 

@@ -9,6 +9,7 @@
 pub mod app;
 pub mod audit;
 pub mod auth;
+pub mod database;
 pub mod guard;
 pub mod health;
 pub mod journal;

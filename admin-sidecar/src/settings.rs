@@ -7,8 +7,12 @@ use std::{
 };
 
 use clap::Parser;
+use tokio_postgres::Config;
 
-use crate::auth::{TokenError, TokenFile};
+use crate::{
+    auth::{TokenError, TokenFile},
+    database::DatabaseUrl,
+};
 
 /// The admin API beside a service: answers even when the service is hung or dead.
 ///
@@ -41,8 +45,8 @@ pub struct Args {
           default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9001)))]
     pub public_listen: SocketAddr,
 
-    /// File with the bearer token that every change then needs: 16 characters
-    /// or more, readable by nobody else; read anew for each change
+    /// File with the bearer token that every change and every read of /admin/db then
+    /// needs: 16 characters or more, readable by nobody else; read anew each time
     #[arg(long, env = "ADMIN_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 
@@ -58,6 +62,16 @@ pub struct Args {
     /// Where changes are written down [default: audit.jsonl in the run directory]
     #[arg(long, env = "ADMIN_AUDIT_LOG", value_name = "FILE")]
     pub audit_log: Option<PathBuf>,
+
+    /// The service's PostgreSQL, such as postgres://user:password@host:5432/name,
+    /// for /admin/db; best in the variable, since a flag is in the list of processes
+    #[arg(
+        long,
+        env = "ADMIN_DATABASE_URL",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub database_url: Option<DatabaseUrl>,
 
     /// How long the service may take to answer, 10ms to 300ms
     #[arg(long, env = "ADMIN_ASK_TIMEOUT", value_name = "DURATION", default_value = "250ms",
@@ -83,6 +97,7 @@ Exit codes: 0 stopped by SIGTERM or SIGINT, 1 could not start, 78 wrong settings
 pub struct Settings {
     args: Args,
     audit_log: PathBuf,
+    database: Option<Config>,
 }
 
 /// A setting that is not allowed.
@@ -99,6 +114,13 @@ pub enum SettingsError {
     /// The token file is not usable.
     #[error("--token-file")]
     Token(#[from] TokenError),
+    /// The database's URL is not usable. It is not shown: it may hold a password.
+    #[error(
+        "--database-url (ADMIN_DATABASE_URL) cannot be read (its value is not shown), allowed: \
+         postgres://user:password@host:5432/name, with what is no letter or digit in the password \
+         as %XX"
+    )]
+    DatabaseUrl,
     /// A value is out of its range.
     #[error("{flag} is {given}, allowed: {allowed}")]
     Value {
@@ -172,7 +194,17 @@ impl TryFrom<Args> for Settings {
             .audit_log
             .clone()
             .unwrap_or_else(|| args.run_dir.join("audit.jsonl"));
-        Ok(Self { args, audit_log })
+        // An empty variable is none, as with the hosts.
+        let url = args.database_url.as_ref().filter(|url| !url.is_empty());
+        let database = match url {
+            Some(url) => Some(url.config().ok_or(SettingsError::DatabaseUrl)?),
+            None => None,
+        };
+        Ok(Self {
+            args,
+            audit_log,
+            database,
+        })
     }
 }
 
@@ -217,6 +249,12 @@ impl Settings {
     #[must_use]
     pub fn audit_log(&self) -> &Path {
         &self.audit_log
+    }
+
+    /// How to connect to the database, if its URL was given.
+    #[must_use]
+    pub fn database(&self) -> Option<&Config> {
+        self.database.as_ref()
     }
 
     /// The deadline of one question to the service.
@@ -265,11 +303,22 @@ mod tests {
             (&["--service", "../x"], "a name"),
             (&["--allowed-host", "a:80"], "without port"),
             (&["--token-file", "/nonexistent/t"], "--token-file"),
+            (
+                &["--database-url", "postgres//api:secret@db"],
+                "--database-url",
+            ),
+            (
+                &["--database-url", "postgres//u:secret@h/db?a=b"],
+                "postgres://",
+            ),
         ];
         for (args, expected) in cases {
             let error = settings(args).unwrap_err();
             assert!(error.contains(expected), "{error}");
+            assert!(!error.contains("secret"), "{error}");
         }
+        let none = settings(&["--database-url", ""]).unwrap();
+        assert!(none.database().is_none());
         assert!(settings(&["--admin-listen", "[::1]:0"]).is_ok());
     }
 }

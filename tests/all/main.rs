@@ -6,6 +6,8 @@ mod admin_input;
 mod black_box;
 mod configuration;
 mod database;
+mod database_admin;
+mod diagnosis;
 mod faults;
 mod logs;
 mod mistakes;

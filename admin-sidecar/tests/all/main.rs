@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod binary;
+mod database;
 mod guards;
 mod overrides;
 mod reads;

@@ -20,7 +20,7 @@ All is ready.
   payment stub      {stub}/fault
   admin API         {breaker}
   sidecar           {health}/health/ready  {health}/metrics
-  PostgreSQL        psql {postgres}
+  PostgreSQL        psql {postgres}   or {admin}/admin/db/activity
 
 RB-004, ready to paste into another terminal:
 

@@ -98,6 +98,7 @@ impl Stack {
             .arg(&run_dir)
             .args(["--admin-listen", &addresses.admin.to_string()])
             .args(["--public-listen", &addresses.health.to_string()])
+            .env("ADMIN_DATABASE_URL", postgres.url())
             .spawn()?;
         ready(&api, &format!("{}/health/ready", addresses.api.url())).await?;
         ready(

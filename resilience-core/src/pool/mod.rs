@@ -24,6 +24,7 @@ mod checkout;
 mod clean;
 mod connection;
 mod desk;
+pub mod diagnosis;
 mod dial;
 mod dialer;
 mod error;
