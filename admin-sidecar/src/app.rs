@@ -85,6 +85,13 @@ POST /admin/circuit-breaker/{svc}/metrics-only
 POST /admin/circuit-breaker/{svc}/enable     remove what one of these three has set
      these take ?dry_run, which says what would happen, and a JSON body, all of it optional:
      {\"reason\": \"…\", \"if_generation\": 7}, and the three {\"for\": \"30m\"}; without: until removed
+GET  /admin/pools                            all connection pools
+GET  /admin/pools/{name}                     one, in full
+GET  /admin/pools/{name}/connections         who holds its connections, longest first
+POST /admin/pools/{name}/resize              {\"pool_size\": 30, \"max_overflow\": 20}, one of them or both
+POST /admin/pools/{name}/recycle             replace every connection, none before it is returned
+     these take ?dry_run and a \"reason\" too
+GET  /admin/config                           what is configured, and where from
 GET  /health/live                            200 or 503: the service makes progress
 GET  /health/ready                           200 or 503: the service can take requests
 GET  /health/startup                         200 or 503: the service has started

@@ -1,7 +1,9 @@
 //! One change, told three times: audit line, counter, log line.
 
 use jiff::Timestamp;
-use resilience_core::control::{ChangeError, ChangeOutcome, ChangeRequest, Receipt};
+use resilience_core::control::{
+    Action, ChangeError, ChangeOutcome, ChangeRequest, Receipt, Subject,
+};
 
 use crate::{
     audit::{AuditLog, Entry},
@@ -29,7 +31,7 @@ impl Journal {
     /// only counted.
     pub async fn change(
         &self,
-        breaker: &str,
+        name: &str,
         request: &ChangeRequest,
         from: Option<&str>,
         result: &Result<Receipt, ChangeError>,
@@ -40,21 +42,27 @@ impl Journal {
             return;
         }
         let detail = match result {
-            Ok(receipt) => receipt.detail.clone(),
+            Ok(receipt) => receipt.detail().to_owned(),
             Err(error) => error.to_string(),
         };
         let actor = request.actor.as_deref().unwrap_or("unknown");
+        let of = |subject| (request.action.subject() == subject).then_some(name);
+        // Fields that are `None` are left out.
+        let (breaker, pool) = (of(Subject::Breaker), of(Subject::Pool));
         if result.is_ok() {
-            tracing::info!(breaker, actor, outcome, "{action}: {detail}");
+            tracing::info!(breaker, pool, actor, outcome, "{action}: {detail}");
         } else {
             tracing::warn!(
                 class = outcome,
                 breaker,
+                pool,
                 actor,
                 "{action} refused: {detail}"
             );
         }
         let receipt = result.as_ref().ok();
+        let [before, after] =
+            receipt.map_or([None, None], |receipt| receipt.before_and_after().map(Some));
         let entry = Entry {
             time: Timestamp::now(),
             actor: actor.to_owned(),
@@ -63,9 +71,11 @@ impl Journal {
             lasts: request
                 .lasts
                 .map(|lasts| humantime::format_duration(lasts).to_string()),
-            breaker: cut(breaker),
-            before: receipt.map(|receipt| receipt.before),
-            after: receipt.map(|receipt| receipt.after),
+            limits: (request.action == Action::Resize).then_some(request.limits),
+            breaker: breaker.map(cut),
+            pool: pool.map(cut),
+            before,
+            after,
             outcome,
             reason: request.reason.as_deref().map(cut),
             detail: cut(&detail),
@@ -88,7 +98,7 @@ impl Journal {
 /// The one place where a result becomes a metric label.
 fn label(result: &Result<Receipt, ChangeError>) -> &'static str {
     match result {
-        Ok(receipt) => match receipt.outcome {
+        Ok(receipt) => match receipt.outcome() {
             ChangeOutcome::Applied => "applied",
             ChangeOutcome::DryRun => "dry_run",
             ChangeOutcome::Pending => "pending",

@@ -5,6 +5,7 @@
 mod binary;
 mod guards;
 mod overrides;
+mod pools;
 mod reads;
 mod resets;
 mod support;

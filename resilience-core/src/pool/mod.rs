@@ -5,12 +5,16 @@
 
 mod statement;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use deadpool_postgres::{
     Client, Manager, ManagerConfig, PoolError as DeadpoolError, RecyclingMethod, Runtime,
     TimeoutType,
 };
+use parking_lot::Mutex;
 use tokio_postgres::NoTls;
 
 use crate::{config::DatabaseConfig, snapshot::PoolSnapshot};
@@ -23,7 +27,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 pub struct Pool {
     inner: deadpool_postgres::Pool,
     name: String,
-    size: u32,
+    limits: Arc<Mutex<(u32, u32)>>,
 }
 
 /// Why there was no connection.
@@ -100,7 +104,7 @@ impl Pool {
         Ok(Self {
             inner,
             name: name.to_owned(),
-            size,
+            limits: Arc::new(Mutex::new((config.pool_size, config.max_overflow))),
         })
     }
 
@@ -113,7 +117,7 @@ impl Pool {
         let asked = Instant::now();
         self.inner.get().await.map_err(|error| match error {
             DeadpoolError::Timeout(TimeoutType::Wait) => PoolError::Exhausted {
-                size: self.size,
+                size: self.snapshot().size,
                 in_use: self.snapshot().in_use,
                 waited: asked.elapsed(),
             },
@@ -134,6 +138,25 @@ impl Pool {
             .map_err(|error| causes(&error))
     }
 
+    /// Gives it other limits.
+    pub fn resize(&self, pool_size: u32, max_overflow: u32) {
+        let size = pool_size.saturating_add(max_overflow);
+        *self.limits.lock() = (pool_size, max_overflow);
+        self.inner
+            .resize(usize::try_from(size).unwrap_or(usize::MAX));
+    }
+
+    /// Closes its idle connections; how many.
+    pub fn recycle(&self) -> u32 {
+        let removed = self.inner.retain(|_, _| false).removed.len();
+        u32::try_from(removed).unwrap_or(u32::MAX)
+    }
+
+    /// Puts the limits of `config` in force; the rest at the next start.
+    pub fn configure(&self, config: &DatabaseConfig) {
+        self.resize(config.pool_size, config.max_overflow);
+    }
+
     /// Its name, the `pool` label of its metrics.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -145,9 +168,13 @@ impl Pool {
     pub fn snapshot(&self) -> PoolSnapshot {
         let status = self.inner.status();
         let in_use = status.size.saturating_sub(status.available);
+        let (pool_size, max_overflow) = *self.limits.lock();
         PoolSnapshot {
             name: self.name.clone(),
-            size: self.size,
+            size: pool_size.saturating_add(max_overflow),
+            pool_size,
+            max_overflow,
+            open: u32::try_from(status.size).unwrap_or(u32::MAX),
             in_use: u32::try_from(in_use).unwrap_or(u32::MAX),
             ..PoolSnapshot::default()
         }
