@@ -147,7 +147,8 @@ async fn a_database_that_is_killed_takes_the_service_out_of_rotation_until_it_is
     // The upstream is another matter.
     assert_eq!(api.get("/rates/EUR").await.status, 200);
 
-    // One that starts now cannot, and says at which step and why.
+    // One that starts now waits as long as any caller does, and then says at which
+    // step it failed and why.
     let (database, run_dir) = (ground.postgres.url(), ground.path("late"));
     let flags = [
         "--listen",
@@ -157,7 +158,8 @@ async fn a_database_that_is_killed_takes_the_service_out_of_rotation_until_it_is
         "--run-dir",
     ];
     let args = [&flags[..], &[run_dir.to_str().unwrap()]].concat();
-    let late = run_to_end("payments-api", &args, &[]).await;
+    let patience = [("APP__DATABASE__POOL_TIMEOUT", "1s")];
+    let late = run_to_end("payments-api", &args, &patience).await;
     assert_eq!(late.status.code(), Some(1));
     let log = String::from_utf8(late.stdout).unwrap();
     let failed = log

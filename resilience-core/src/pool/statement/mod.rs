@@ -16,6 +16,15 @@ use std::{collections::hash_map::DefaultHasher, hash::Hasher};
 pub(crate) use normalise::normalise;
 pub(crate) use traces::may_leave_traces;
 
+/// Whether a statement that leaves traces may have made a prepared statement by
+/// a name of its own (`PREPARE`). Any text with that word may.
+pub(crate) fn may_make_a_name(sql: &str) -> bool {
+    let word = b"prepare";
+    sql.as_bytes()
+        .windows(word.len())
+        .any(|window| window.eq_ignore_ascii_case(word))
+}
+
 /// A number that is the same for the same text, within one process.
 ///
 /// Of the raw text: statements with parameters are the same to the letter, and
