@@ -70,6 +70,12 @@ impl Snapshot {
         self.all_breakers().find(|breaker| breaker.name == name)
     }
 
+    /// The connection pool of that name.
+    #[must_use]
+    pub fn pool(&self, name: &str) -> Option<&PoolSnapshot> {
+        self.pools.iter().find(|pool| pool.name == name)
+    }
+
     /// The breakers, and those of the families that are not closed.
     pub fn all_breakers(&self) -> impl Iterator<Item = &BreakerSnapshot> {
         let keyed = self.keyed.iter().flat_map(|family| &family.not_closed);

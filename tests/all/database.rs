@@ -218,7 +218,7 @@ async fn in_use(api: &Api, count: f64) {
     .await;
 }
 
-fn orders(api: &Api, count: usize) -> Vec<tokio::task::JoinHandle<Answer>> {
+pub(crate) fn orders(api: &Api, count: usize) -> Vec<tokio::task::JoinHandle<Answer>> {
     let ask = |_| {
         let door = api.door.clone();
         tokio::spawn(async move { door.get("/users/1/orders").await })
@@ -226,7 +226,7 @@ fn orders(api: &Api, count: usize) -> Vec<tokio::task::JoinHandle<Answer>> {
     (0..count).map(ask).collect()
 }
 
-async fn connect(ground: &Ground) -> tokio_postgres::Client {
+pub(crate) async fn connect(ground: &Ground) -> tokio_postgres::Client {
     let (client, connection) = tokio_postgres::connect(&ground.postgres.url(), NoTls)
         .await
         .unwrap();
@@ -234,7 +234,7 @@ async fn connect(ground: &Ground) -> tokio_postgres::Client {
     client
 }
 
-async fn lock(client: &mut tokio_postgres::Client) -> tokio_postgres::Transaction<'_> {
+pub(crate) async fn lock(client: &mut tokio_postgres::Client) -> tokio_postgres::Transaction<'_> {
     let lock = client.transaction().await.unwrap();
     lock.batch_execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
         .await
