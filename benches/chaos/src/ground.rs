@@ -65,6 +65,14 @@ impl Ground {
         Ok(connect(&self.url_at(self.address(), "observer")).await?)
     }
 
+    /// Makes an empty table for the ids that the callers write.
+    pub(crate) async fn empty_table(&self) -> Result<(), ProgramError> {
+        let observer = self.observer().await?;
+        // No key: an id that is written twice is to be found twice.
+        let table = "DROP TABLE IF EXISTS written; CREATE TABLE written (id bigint NOT NULL)";
+        Ok(observer.batch_execute(table).await?)
+    }
+
     /// Starts the server again. Answers when a first connection was let in.
     pub(crate) async fn restart(&mut self) -> Result<Instant, ProgramError> {
         let url = self.url_at(self.address(), "observer");

@@ -94,24 +94,28 @@ struct Report<'a> {
 
 impl Report<'_> {
     async fn subject<S: Subject>(&mut self, extent: &Extent) -> Result<(), ProgramError> {
+        let mut ground = Ground::start().await?;
         for outages in &extent.outages {
-            self.kill::<S>(outages).await?;
+            self.kill::<S>(&mut ground, outages).await?;
         }
         if let Some(frozen) = extent.freeze {
             self.say::<S>(&format!("a server frozen for {frozen:?}"));
-            let outcome = freeze::<S>(frozen).await?;
+            let outcome = freeze::<S>(&ground, frozen).await?;
             let again = outcome.whole_again_ms.unwrap_or_else(given_up_ms);
             let name = |what| format!("freeze_{}s_{what}", frozen.as_secs());
             self.note::<S>(name("longest_wait_ms"), 1_100.0, outcome.longest_wait_ms);
             self.note::<S>(name("whole_again_ms"), 250.0, again);
         }
-        let ground = Ground::start().await?;
         self.abandon::<S>(&ground, extent.abandoned).await?;
         self.dirty::<S>(&ground, extent.dirty_sessions).await?;
         self.resize::<S>(&ground, extent.resize_storm).await
     }
 
-    async fn kill<S: Subject>(&mut self, outages: &Outages) -> Result<(), ProgramError> {
+    async fn kill<S: Subject>(
+        &mut self,
+        ground: &mut Ground,
+        outages: &Outages,
+    ) -> Result<(), ProgramError> {
         let Outages {
             down,
             refused,
@@ -126,11 +130,11 @@ impl Report<'_> {
         let mut kills = Vec::new();
         for time in 1..=times {
             self.say::<S>(&format!("killed, {down:?} down, {time} of {times}"));
-            kills.push(kill::<S>(down, Outage::Refused).await?);
+            kills.push(kill::<S>(ground, down, Outage::Refused).await?);
         }
         if counted {
             self.say::<S>(&format!("killed, {down:?} down, dials counted"));
-            let outcome = kill::<S>(down, Outage::Counted).await?;
+            let outcome = kill::<S>(ground, down, Outage::Counted).await?;
             if let Some(dials) = outcome.dials {
                 self.note::<S>(name("dials_first_second"), 45.0, dials.first_second);
                 if let Some(after) = dials.per_second_after {

@@ -21,14 +21,12 @@ pub(crate) struct Frozen {
     pub(crate) whole_again_ms: Option<f64>,
 }
 
-/// Runs it on a server of its own.
-pub(crate) async fn freeze<S: Subject>(frozen: Duration) -> Result<Frozen, ProgramError> {
-    let ground = Ground::start().await?;
-    ground
-        .observer()
-        .await?
-        .batch_execute("CREATE TABLE written (id bigint NOT NULL)")
-        .await?;
+/// Runs it once.
+pub(crate) async fn freeze<S: Subject>(
+    ground: &Ground,
+    frozen: Duration,
+) -> Result<Frozen, ProgramError> {
+    ground.empty_table().await?;
     let subject = S::build(&Plan {
         url: ground.url_at(ground.address(), S::NAME),
         size: POOL_SIZE,

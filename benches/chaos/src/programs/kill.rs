@@ -49,22 +49,18 @@ pub(crate) struct Dials {
     pub(crate) per_second_after: Option<f64>,
 }
 
-/// Runs it on a server of its own.
+/// Runs it once.
 pub(crate) async fn kill<S: Subject>(
+    ground: &mut Ground,
     down: Duration,
     outage: Outage,
 ) -> Result<Killed, ProgramError> {
-    let mut ground = Ground::start().await?;
-    ground
-        .observer()
-        .await?
-        .batch_execute("CREATE TABLE written (id bigint NOT NULL)")
-        .await?;
+    ground.empty_table().await?;
     let proxy = match outage {
         Outage::Refused => None,
         Outage::Counted => Some(Proxy::start(ground.address())?),
     };
-    let subject = S::build(&plan(&ground, proxy.as_ref(), S::NAME))?;
+    let subject = S::build(&plan(ground, proxy.as_ref(), S::NAME))?;
     let crowd = Crowd::start(&subject);
     if crowd.served(GIVE_UP).await.all.is_none() {
         return Err(ProgramError::TooLate {
@@ -95,7 +91,7 @@ pub(crate) async fn kill<S: Subject>(
     let acknowledged = crowd.stop(GIVE_UP).await;
     drop(subject);
 
-    let written = written(&ground).await?;
+    let written = written(ground).await?;
     let missing = acknowledged.iter().filter(|id| !written.contains_key(id));
     let twice = written.values().filter(|copies| **copies > 1);
     Ok(Killed {
