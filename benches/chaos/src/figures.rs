@@ -97,7 +97,12 @@ fn line(figure: &Figure, subjects: &[&'static str]) -> Vec<String> {
         let value = figure.values.get(name).copied().flatten();
         cells.push(value.map_or_else(|| "n/a".to_owned(), number));
     }
-    cells.push(if figure.is_met() { "yes" } else { "NO" }.to_owned());
+    let met = match figure.values.contains_key(OURS) {
+        true if figure.is_met() => "yes",
+        true => "NO",
+        false => "",
+    };
+    cells.push(met.to_owned());
     cells
 }
 
@@ -125,6 +130,7 @@ fn aligned(lines: &[Vec<String>]) -> String {
                 _ => format!("  {cell:>width$}"),
             };
         }
+        text.truncate(text.trim_end().len());
         text.push('\n');
     }
     text
