@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        Registry,
+        BreakerConfig, Registry,
         control::{AdminSource, LocalSource, NewLimits, Receipt},
         service::testing::FakePool,
         snapshot::Snapshot,
@@ -92,7 +92,10 @@ mod tests {
         let pools = Pools::default();
         pools.add(Arc::new(pool.clone()));
         let take = || Snapshot::of_nothing("payments-api");
-        LocalSource::new(Arc::new(take), Registry::new()).with_pools(pools)
+        let registry = Registry::new();
+        // Of the same name as a pool.
+        let _ = registry.get_or_create("main", &BreakerConfig::default());
+        LocalSource::new(Arc::new(take), registry).with_pools(pools)
     }
 
     fn resize(pool_size: u32, max_overflow: Option<u32>) -> ChangeRequest {
@@ -174,10 +177,14 @@ mod tests {
             let refused = source.change("main", keyed(other)).await.unwrap_err();
             assert!(matches!(refused, ChangeError::KeyUsed(Action::Resize)));
         }
+        // A breaker is another thing.
+        let reset = keyed(ChangeRequest::new(Action::Reset));
+        let receipt = source.change("main", reset).await.unwrap();
+        assert!(matches!(receipt, Receipt::Breaker(_)));
     }
 
     #[tokio::test]
-    async fn an_unknown_pool_is_refused_with_the_nearest_and_no_breaker_is_one() {
+    async fn an_unknown_pool_is_refused_with_the_nearest_and_called_a_pool() {
         let pool = FakePool::named("main", 20, 10);
         let source = source(&pool);
         for action in Action::OF_POOLS {
@@ -189,9 +196,9 @@ mod tests {
             );
         }
         let refused = source
-            .change("main", ChangeRequest::new(Action::Reset))
+            .change("mian", ChangeRequest::new(Action::Reset))
             .await;
         let refused = refused.unwrap_err().to_string();
-        assert_eq!(refused, "there is no circuit breaker `main`");
+        assert_eq!(refused, "there is no circuit breaker `mian`");
     }
 }
