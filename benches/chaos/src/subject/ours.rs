@@ -1,11 +1,11 @@
 //! resilience-core's pool.
 
-use resilience_core::{config::Config, pool::Pool};
+use resilience_core::{
+    config::Config,
+    pool::{Connection, Pool},
+};
 
-use super::{Failure, Plan, Session, Subject};
-
-/// What the pool hands out.
-type Connection = deadpool_postgres::Client;
+use super::{Failure, NotSupported, Plan, Session, Subject};
 
 #[derive(Clone)]
 pub(crate) struct Ours(Pool);
@@ -36,6 +36,11 @@ impl Subject for Ours {
             .map(OurSession)
             .map_err(|error| Failure::new(&error))
     }
+
+    fn resize(&self, size: u32) -> Result<(), NotSupported> {
+        self.0.resize(size, 0);
+        Ok(())
+    }
 }
 
 pub(crate) struct OurSession(Connection);
@@ -48,8 +53,7 @@ impl Session for OurSession {
 
     async fn ask(&mut self, sql: &str) -> Result<String, Failure> {
         let answer = self.0.query_one(sql, &[]).await;
-        answer
-            .and_then(|row| row.try_get(0))
-            .map_err(|error| Failure::new(&error))
+        let row = answer.map_err(|error| Failure::new(&error))?;
+        row.try_get(0).map_err(|error| Failure::new(&error))
     }
 }
