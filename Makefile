@@ -1,7 +1,7 @@
 # `make` lists the targets. Everything they need and do not find, they install:
 # see scripts/install.sh.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz health bench audit
+.PHONY: help demo test check fuzz health bench chaos audit
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -29,6 +29,10 @@ health: ## The health of everything that runs
 
 bench: ## Measure beside other breakers; the report is in target/bench
 	@scripts/bench.sh $(ARGS)
+
+chaos: ## Kill and freeze PostgreSQL under our pool and others (SHORT=1: in seconds)
+	@scripts/install.sh demo
+	@SHORT=$(SHORT) scripts/chaos.sh $(ARGS)
 
 audit: ## Known vulnerabilities in dependencies (downloads the advisory database)
 	@scripts/install.sh test

@@ -89,6 +89,12 @@ fi
 # Whether they run, not how fast: the dev profile spares a second build of
 # everything. `make bench` measures.
 gate "benches, one round each" cargo bench --quiet -p resilience-peers --profile dev -- --test
+# Likewise: whether the outages run, what they find is for `make chaos` to say.
+if postgres_there; then
+    gate "chaos, a short run" env SHORT=1 scripts/chaos.sh
+else
+    skip "chaos, a short run" "PostgreSQL is missing"
+fi
 # Counted and not timed, so this one is a test.
 if [[ $(uname -m) != x86_64 ]]; then
     # Not a skip: there is nothing that could be installed to change it.

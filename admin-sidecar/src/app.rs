@@ -105,6 +105,13 @@ GET  /admin/db/locks                         who waits for whose lock
      these take ?limit=50 (at most 500), and are tables with Accept: text/plain
 POST /admin/db/terminate                     end a backend, {\"pid\": 4711}, or several,
                                              {\"idle_longer_than\": \"5m\"}; both with \"reason\"; ?dry_run
+GET  /admin/pools                            all connection pools
+GET  /admin/pools/{name}                     one, in full
+GET  /admin/pools/{name}/connections         who holds its connections, longest first
+POST /admin/pools/{name}/resize              {\"pool_size\": 30, \"max_overflow\": 20}, one of them or both
+POST /admin/pools/{name}/recycle             replace every connection, none before it is returned
+     these take ?dry_run and a \"reason\" too
+GET  /admin/config                           what is configured, and where from
 GET  /health/live                            200 or 503: the service makes progress
 GET  /health/ready                           200 or 503: the service can take requests
 GET  /health/startup                         200 or 503: the service has started

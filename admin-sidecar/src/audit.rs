@@ -15,9 +15,10 @@ use std::{
 };
 
 use jiff::Timestamp;
-use resilience_core::snapshot::State;
+use resilience_core::control::NewLimits;
 use rustix::fs::OFlags;
 use serde::Serialize;
+use serde_json::Value;
 use tokio::{sync::oneshot, time};
 
 /// The file is moved to `.1` before it would grow beyond this.
@@ -43,19 +44,25 @@ pub struct Entry {
     /// How long an override was to last; none: until it is removed.
     #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
     pub lasts: Option<String>,
-    /// The breaker's name, if it was about one.
+    /// The limits that a pool was to have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<NewLimits>,
+    /// The breaker's name, of a change of one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub breaker: Option<String>,
+    /// The pool's name, of a change of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
     /// The database, if it was about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database: Option<String>,
     /// The database's backends that were told to end.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pids: Vec<i32>,
-    /// State before, where known.
-    pub before: Option<State>,
-    /// State after, where known.
-    pub after: Option<State>,
+    /// State or limits before, where known.
+    pub before: Option<Value>,
+    /// State or limits after, where known.
+    pub after: Option<Value>,
     /// What became of it.
     pub outcome: &'static str,
     /// Why, in the words of who asked.
@@ -157,11 +164,13 @@ mod tests {
             from: "127.0.0.1:5".to_owned(),
             action: "reset",
             lasts: None,
+            limits: None,
             breaker: Some("payment_api".to_owned()),
+            pool: None,
             database: None,
             pids: Vec::new(),
-            before: Some(State::Open),
-            after: Some(State::Closed),
+            before: Some("OPEN".into()),
+            after: Some("CLOSED".into()),
             outcome: "applied",
             reason: Some("two\nlines".to_owned()),
             detail: "closed".to_owned(),

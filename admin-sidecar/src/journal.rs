@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use resilience_core::{
-    control::{ChangeError, ChangeOutcome, ChangeRequest, Receipt},
+    control::{Action, ChangeError, ChangeOutcome, ChangeRequest, Receipt, Subject},
     pool::diagnosis::{BackendEnd, EndOutcome, Terminate, Terminated},
 };
 
@@ -33,7 +33,7 @@ impl Journal {
     /// only counted.
     pub async fn change(
         &self,
-        breaker: &str,
+        name: &str,
         request: &ChangeRequest,
         from: Option<&str>,
         result: &Result<Receipt, ChangeError>,
@@ -44,21 +44,27 @@ impl Journal {
             return;
         }
         let detail = match result {
-            Ok(receipt) => receipt.detail.clone(),
+            Ok(receipt) => receipt.detail().to_owned(),
             Err(error) => error.to_string(),
         };
         let actor = request.actor.as_deref().unwrap_or("unknown");
+        let of = |subject| (request.action.subject() == subject).then_some(name);
+        // Fields that are `None` are left out.
+        let (breaker, pool) = (of(Subject::Breaker), of(Subject::Pool));
         if result.is_ok() {
-            tracing::info!(breaker, actor, outcome, "{action}: {detail}");
+            tracing::info!(breaker, pool, actor, outcome, "{action}: {detail}");
         } else {
             tracing::warn!(
                 class = outcome,
                 breaker,
+                pool,
                 actor,
                 "{action} refused: {detail}"
             );
         }
         let receipt = result.as_ref().ok();
+        let [before, after] =
+            receipt.map_or([None, None], |receipt| receipt.before_and_after().map(Some));
         let entry = Entry {
             time: Timestamp::now(),
             actor: actor.to_owned(),
@@ -67,11 +73,13 @@ impl Journal {
             lasts: request
                 .lasts
                 .map(|lasts| humantime::format_duration(lasts).to_string()),
-            breaker: Some(cut(breaker)),
+            limits: (request.action == Action::Resize).then_some(request.limits),
+            breaker: breaker.map(cut),
+            pool: pool.map(cut),
             database: None,
             pids: Vec::new(),
-            before: receipt.map(|receipt| receipt.before),
-            after: receipt.map(|receipt| receipt.after),
+            before,
+            after,
             outcome,
             reason: request.reason.as_deref().map(cut),
             detail: cut(&detail),
@@ -123,7 +131,9 @@ impl Journal {
             from: from.unwrap_or("unknown").to_owned(),
             action: ACTION,
             lasts: None,
+            limits: None,
             breaker: None,
+            pool: None,
             database,
             pids: backends.iter().filter(told).map(|end| end.pid).collect(),
             before: None,
@@ -154,7 +164,7 @@ impl Journal {
 /// The one place where a result becomes a metric label.
 fn label(result: &Result<Receipt, ChangeError>) -> &'static str {
     match result {
-        Ok(receipt) => match receipt.outcome {
+        Ok(receipt) => match receipt.outcome() {
             ChangeOutcome::Applied => "applied",
             ChangeOutcome::DryRun => "dry_run",
             ChangeOutcome::Pending => "pending",

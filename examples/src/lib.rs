@@ -8,13 +8,16 @@
 pub mod client;
 pub mod console;
 pub mod demo;
+mod door;
 pub mod payments;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 mod scratch;
 pub mod stub;
 
 pub use postgres::{PostgresOptions, TemporaryPostgres};
 pub use process::{ChildProcess, Program};
+pub use proxy::Proxy;
 pub use stub::{Fault, Mode, Stub, StubOptions};

@@ -5,6 +5,8 @@
 #[cfg(feature = "black-box")]
 pub mod blackbox;
 pub mod breaker;
+#[cfg(feature = "cache")]
+pub mod cache;
 pub mod clock;
 #[cfg(feature = "config")]
 pub mod config;
@@ -26,6 +28,8 @@ mod one_line;
 pub mod pool;
 #[cfg(feature = "http")]
 pub mod problem;
+#[cfg(any(feature = "http", feature = "postgres"))]
+mod request;
 #[cfg(feature = "retry")]
 pub mod retry;
 #[cfg(feature = "service")]

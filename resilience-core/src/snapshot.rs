@@ -7,12 +7,14 @@
 //! the control routes. That is why a snapshot read from the black box of a
 //! dead process can be shown exactly like one taken a microsecond ago.
 
+mod cache;
 mod keyed;
 mod pool;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use cache::CacheSnapshot;
 pub use keyed::KeyedSnapshot;
 pub use pool::{
     ConnectErrorSnapshot, HolderSnapshot, PoolDurations, PoolSnapshot, PoolTotals, ServerState,
@@ -66,6 +68,12 @@ impl Snapshot {
     #[must_use]
     pub fn breaker(&self, name: &str) -> Option<&BreakerSnapshot> {
         self.all_breakers().find(|breaker| breaker.name == name)
+    }
+
+    /// The connection pool of that name.
+    #[must_use]
+    pub fn pool(&self, name: &str) -> Option<&PoolSnapshot> {
+        self.pools.iter().find(|pool| pool.name == name)
     }
 
     /// The breakers, and those of the families that are not closed.

@@ -147,7 +147,8 @@ async fn a_database_that_is_killed_takes_the_service_out_of_rotation_until_it_is
     // The upstream is another matter.
     assert_eq!(api.get("/rates/EUR").await.status, 200);
 
-    // One that starts now cannot, and says at which step and why.
+    // One that starts now waits as long as any caller does, and then says at which
+    // step it failed and why.
     let (database, run_dir) = (ground.postgres.url(), ground.path("late"));
     let flags = [
         "--listen",
@@ -157,7 +158,8 @@ async fn a_database_that_is_killed_takes_the_service_out_of_rotation_until_it_is
         "--run-dir",
     ];
     let args = [&flags[..], &[run_dir.to_str().unwrap()]].concat();
-    let late = run_to_end("payments-api", &args, &[]).await;
+    let patience = [("APP__DATABASE__POOL_TIMEOUT", "1s")];
+    let late = run_to_end("payments-api", &args, &patience).await;
     assert_eq!(late.status.code(), Some(1));
     let log = String::from_utf8(late.stdout).unwrap();
     let failed = log
@@ -216,7 +218,7 @@ async fn in_use(api: &Api, count: f64) {
     .await;
 }
 
-fn orders(api: &Api, count: usize) -> Vec<tokio::task::JoinHandle<Answer>> {
+pub(crate) fn orders(api: &Api, count: usize) -> Vec<tokio::task::JoinHandle<Answer>> {
     let ask = |_| {
         let door = api.door.clone();
         tokio::spawn(async move { door.get("/users/1/orders").await })
@@ -224,7 +226,7 @@ fn orders(api: &Api, count: usize) -> Vec<tokio::task::JoinHandle<Answer>> {
     (0..count).map(ask).collect()
 }
 
-async fn connect(ground: &Ground) -> tokio_postgres::Client {
+pub(crate) async fn connect(ground: &Ground) -> tokio_postgres::Client {
     let (client, connection) = tokio_postgres::connect(&ground.postgres.url(), NoTls)
         .await
         .unwrap();
@@ -232,7 +234,7 @@ async fn connect(ground: &Ground) -> tokio_postgres::Client {
     client
 }
 
-async fn lock(client: &mut tokio_postgres::Client) -> tokio_postgres::Transaction<'_> {
+pub(crate) async fn lock(client: &mut tokio_postgres::Client) -> tokio_postgres::Transaction<'_> {
     let lock = client.transaction().await.unwrap();
     lock.batch_execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
         .await

@@ -12,4 +12,5 @@ mod faults;
 mod logs;
 mod mistakes;
 mod overrides;
+mod pools;
 mod rb004;

@@ -10,7 +10,7 @@ use std::{
 use http::HeaderValue;
 use parking_lot::Mutex;
 use resilience_core::control::{
-    Action, ChangeError, ChangeOutcome, ChangeRequest, Condition, Receipt, Unavailable,
+    Action, ChangeError, ChangeOutcome, ChangeRequest, Condition, Receipt, Subject, Unavailable,
 };
 use tokio::{
     sync::{Notify, watch},
@@ -30,7 +30,7 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(400);
 /// Between two tries of a pending change.
 const TRY_EVERY: Duration = Duration::from_millis(500);
 
-/// Changes in hand at once; there is one a breaker.
+/// Changes in hand at once; there is one a breaker or pool.
 const MAX_IN_HAND: usize = 32;
 
 /// How many finished ones are remembered by their keys.
@@ -46,7 +46,7 @@ pub(super) struct Changes {
 
 #[derive(Debug, Default)]
 struct Table {
-    in_hand: HashMap<String, InHand>,
+    in_hand: HashMap<(Subject, String), InHand>,
     recent: VecDeque<Recent>,
 }
 
@@ -54,7 +54,7 @@ struct Table {
 /// with its own key, which the service never saw.
 #[derive(Debug)]
 struct Recent {
-    breaker: String,
+    name: String,
     key: String,
     request: ChangeRequest,
     outcome: Outcome,
@@ -92,15 +92,15 @@ enum Place {
 
 impl ServiceLink {
     /// An answer within [`ANSWER_WITHIN`], whatever the service does.
-    pub(super) async fn change_in_time(&self, breaker: &str, request: &ChangeRequest) -> Outcome {
+    pub(super) async fn change_in_time(&self, name: &str, request: &ChangeRequest) -> Outcome {
         let by = Instant::now() + ANSWER_WITHIN;
         if request.dry_run {
             let ticket = Ticket::new("dry-run".to_owned(), self.inner.settings.patience);
-            let tried = time::timeout_at(by, self.first_try(breaker, request, &ticket));
+            let tried = time::timeout_at(by, self.first_try(name, request, &ticket));
             return match tried.await {
                 Ok(Tried::Answered(outcome) | Tried::Hopeless(outcome)) => outcome,
                 Ok(Tried::NotTaken(sight)) => last_picture::receipt(
-                    breaker,
+                    name,
                     request.action,
                     &sight.snapshot,
                     ChangeOutcome::DryRun,
@@ -109,11 +109,11 @@ impl ServiceLink {
                         sight.describe()
                     ),
                 ),
-                Err(_) => self.not_taken(breaker, request.action, ChangeOutcome::DryRun),
+                Err(_) => self.not_taken(name, request.action, ChangeOutcome::DryRun),
             };
         }
         loop {
-            match self.place(breaker, request) {
+            match self.place(name, request) {
                 Place::Finished(outcome) => return outcome,
                 Place::Full => {
                     return Err(ChangeError::Unavailable(Unavailable {
@@ -124,7 +124,7 @@ impl ServiceLink {
                 Place::Mine(progress) => {
                     return match settled(progress, by).await {
                         Some(Progress::Done(outcome)) => outcome,
-                        _ => self.not_taken(breaker, request.action, ChangeOutcome::Pending),
+                        _ => self.not_taken(name, request.action, ChangeOutcome::Pending),
                     };
                 }
                 Place::Behind(action, progress, nudge) => {
@@ -143,14 +143,14 @@ impl ServiceLink {
                         let outcome = done(progress, patience).await;
                         return match outcome {
                             Some(outcome) => outcome,
-                            None => self.join_pending(breaker, request),
+                            None => self.join_pending(name, request),
                         };
                     }
                     match settled(progress, by).await {
                         // The service answers: this one is a change of its own.
                         Some(Progress::Done(_)) if Instant::now() < by => {}
                         Some(Progress::Done(outcome)) => return outcome,
-                        _ => return self.join_pending(breaker, request),
+                        _ => return self.join_pending(name, request),
                     }
                 }
             }
@@ -174,13 +174,15 @@ impl ServiceLink {
         }
     }
 
-    fn place(&self, breaker: &str, request: &ChangeRequest) -> Place {
+    fn place(&self, name: &str, request: &ChangeRequest) -> Place {
+        let subject = request.action.subject();
         let mut table = self.inner.changes.table.lock();
         let key = request.idempotency_key.as_deref();
-        let known = table
-            .recent
-            .iter()
-            .find(|recent| recent.breaker == breaker && Some(recent.key.as_str()) == key);
+        let known = table.recent.iter().find(|recent| {
+            recent.request.action.subject() == subject
+                && recent.name == name
+                && Some(recent.key.as_str()) == key
+        });
         if let Some(recent) = known {
             return Place::Finished(if recent.request.is_same_change(request) {
                 recent.outcome.clone()
@@ -192,7 +194,8 @@ impl ServiceLink {
         table
             .in_hand
             .retain(|_, hand| hand.progress.has_changed().is_ok());
-        if let Some(hand) = table.in_hand.get_mut(breaker) {
+        let place = (subject, name.to_owned());
+        if let Some(hand) = table.in_hand.get_mut(&place) {
             if !hand.request.is_same_change(request) {
                 let (progress, nudge) = (hand.progress.clone(), Arc::clone(&hand.nudge));
                 return Place::Behind(hand.request.action, progress, nudge);
@@ -209,11 +212,11 @@ impl ServiceLink {
         }
         let (sender, progress) = watch::channel(Progress::Asking);
         let nudge = Arc::new(Notify::new());
-        let (link, name, asked) = (self.clone(), breaker.to_owned(), request.clone());
+        let (link, name, asked) = (self.clone(), name.to_owned(), request.clone());
         let nudged = Arc::clone(&nudge);
         let task = tokio::spawn(async move { link.drive(name, asked, sender, nudged).await });
         table.in_hand.insert(
-            breaker.to_owned(),
+            place,
             InHand {
                 request: request.clone(),
                 progress: progress.clone(),
@@ -228,7 +231,7 @@ impl ServiceLink {
     /// Tries until the service takes it or the patience is over.
     async fn drive(
         &self,
-        breaker: String,
+        name: String,
         request: ChangeRequest,
         progress: watch::Sender<Progress>,
         nudge: Arc<Notify>,
@@ -240,16 +243,16 @@ impl ServiceLink {
             _ => wire::new_key(),
         };
         let ticket = Ticket::new(key, patience);
-        let sight = match self.first_try(&breaker, &request, &ticket).await {
+        let sight = match self.first_try(&name, &request, &ticket).await {
             Tried::Answered(outcome) | Tried::Hopeless(outcome) => {
-                self.finish(&breaker, outcome, &progress);
+                self.finish(request.action.subject(), &name, outcome, &progress);
                 return;
             }
             Tried::NotTaken(sight) => sight,
         };
         tracing::warn!(
             class = "change-pending",
-            breaker,
+            name,
             action = request.action.as_str(),
             "the service has not taken the change: {}; asking again for {} s",
             sight.describe(),
@@ -263,7 +266,7 @@ impl ServiceLink {
                 () = nudge.notified() => {}
                 () = time::sleep(TRY_EVERY) => {}
             }
-            outcome = self.try_once(&breaker, &request, &ticket).await;
+            outcome = self.try_once(&name, &request, &ticket).await;
         }
         let outcome = outcome.unwrap_or_else(|| {
             Err(ChangeError::Unavailable(Unavailable {
@@ -272,23 +275,29 @@ impl ServiceLink {
                     self.inner.settings.patience.as_secs()
                 ),
                 advice:
-                    "restart the service, look at the breaker, then ask again if it is still wanted"
+                    "restart the service, look at it, then ask again if the change is still wanted"
                         .to_owned(),
             }))
         });
         self.inner
             .journal
-            .change(&breaker, &request, Some("pending"), &outcome)
+            .change(&name, &request, Some("pending"), &outcome)
             .await;
-        self.finish(&breaker, outcome, &progress);
+        self.finish(request.action.subject(), &name, outcome, &progress);
     }
 
-    fn finish(&self, breaker: &str, outcome: Outcome, progress: &watch::Sender<Progress>) {
+    fn finish(
+        &self,
+        subject: Subject,
+        name: &str,
+        outcome: Outcome,
+        progress: &watch::Sender<Progress>,
+    ) {
         // Before anyone hears of it: whoever does may look at the state next.
         self.forget();
         let mut table = self.inner.changes.table.lock();
         let waited = matches!(*progress.borrow(), Progress::Waiting);
-        if let Some(hand) = table.in_hand.remove(breaker)
+        if let Some(hand) = table.in_hand.remove(&(subject, name.to_owned()))
             && waited
         {
             for key in hand.joined_keys {
@@ -296,7 +305,7 @@ impl ServiceLink {
                     table.recent.pop_front();
                 }
                 table.recent.push_back(Recent {
-                    breaker: breaker.to_owned(),
+                    name: name.to_owned(),
                     key,
                     request: hand.request.clone(),
                     outcome: outcome.clone(),
@@ -309,8 +318,8 @@ impl ServiceLink {
 
     /// Looks at the service while asking it, so that a silence costs one
     /// deadline and not two.
-    async fn first_try(&self, breaker: &str, request: &ChangeRequest, ticket: &Ticket) -> Tried {
-        let mut asking = std::pin::pin!(self.try_once(breaker, request, ticket));
+    async fn first_try(&self, name: &str, request: &ChangeRequest, ticket: &Ticket) -> Tried {
+        let mut asking = std::pin::pin!(self.try_once(name, request, ticket));
         let mut looking = std::pin::pin!(self.sight());
         let (answer, sight) = tokio::select! {
             biased;
@@ -326,7 +335,7 @@ impl ServiceLink {
         };
         match sight {
             Err(unavailable) => Tried::Hopeless(Err(ChangeError::Unavailable(unavailable))),
-            Ok(sight) => match last_picture::refusal(breaker, request, &sight) {
+            Ok(sight) => match last_picture::refusal(name, request, &sight) {
                 Some(error) => Tried::Hopeless(Err(error)),
                 None => Tried::NotTaken(sight),
             },
@@ -336,36 +345,41 @@ impl ServiceLink {
     /// `None`: the service has not answered.
     async fn try_once(
         &self,
-        breaker: &str,
+        name: &str,
         request: &ChangeRequest,
         ticket: &Ticket,
     ) -> Option<Outcome> {
         let found = self.find().await.ok()?;
-        let question = match wire::question(breaker, request, ticket) {
+        let question = match wire::question(name, request, ticket) {
             Ok(question) => question,
             Err(error) => {
                 return Some(Err(ChangeError::Unavailable(Unavailable {
                     what: format!("the change cannot be put to the service: {error}"),
-                    advice: "check the breaker's name and the Idempotency-Key".to_owned(),
+                    advice: "check the name and the Idempotency-Key".to_owned(),
                 })));
             }
         };
         let answer = self.inner.asker.ask(&found.socket, question).await.ok()?;
-        Some(wire::read(breaker, answer.status, &answer.body))
+        Some(wire::read(
+            name,
+            request.action,
+            answer.status,
+            &answer.body,
+        ))
     }
 
     /// A change that is waiting already, or a refusal if this one has a
     /// condition that does not hold.
-    fn join_pending(&self, breaker: &str, request: &ChangeRequest) -> Outcome {
+    fn join_pending(&self, name: &str, request: &ChangeRequest) -> Outcome {
         let sight = self.last_sight();
-        match sight.and_then(|sight| last_picture::moved(breaker, request, &sight.snapshot)) {
+        match sight.and_then(|sight| last_picture::moved(name, request, &sight.snapshot)) {
             Some(error) => Err(error),
-            None => self.not_taken(breaker, request.action, ChangeOutcome::Pending),
+            None => self.not_taken(name, request.action, ChangeOutcome::Pending),
         }
     }
 
     /// From the last look: another would take as long again as the first.
-    fn not_taken(&self, breaker: &str, action: Action, outcome: ChangeOutcome) -> Outcome {
+    fn not_taken(&self, name: &str, action: Action, outcome: ChangeOutcome) -> Outcome {
         let Some(sight) = self.last_sight() else {
             return Err(ChangeError::Unavailable(Unavailable {
                 what: "the service has not taken it: no answer in time".to_owned(),
@@ -378,17 +392,17 @@ impl ServiceLink {
             _ => sight.describe(),
         };
         let detail = format!("the service has not taken it: {why}");
-        last_picture::receipt(breaker, action, &sight.snapshot, outcome, detail)
+        last_picture::receipt(name, action, &sight.snapshot, outcome, detail)
     }
 
     /// Gives up what is pending: the sidecar is stopping.
     pub fn abandon(&self) {
         let in_hand = std::mem::take(&mut self.inner.changes.table.lock().in_hand);
-        for (breaker, hand) in in_hand {
+        for ((_, name), hand) in in_hand {
             hand.task.abort();
             tracing::warn!(
                 class = "change-abandoned",
-                breaker,
+                name,
                 action = hand.request.action.as_str(),
                 "the sidecar stops; the service has not taken the change"
             );

@@ -4,34 +4,37 @@
 use jiff::Timestamp;
 use resilience_core::{
     control::{
-        Action, ChangeError, ChangeOutcome, ChangeRequest, Condition, Receipt, Unavailable, nearest,
+        Action, BreakerReceipt, ChangeError, ChangeOutcome, ChangeRequest, Condition, PoolLimits,
+        PoolReceipt, Receipt, Subject, Unavailable, nearest,
     },
-    snapshot::{OverrideKind, Snapshot, WindowSnapshot},
+    snapshot::{BreakerSnapshot, OverrideKind, PoolSnapshot, Snapshot, WindowSnapshot},
 };
 
 use super::link::Sight;
 
 /// What the last picture says against waiting.
-pub(super) fn refusal(
-    breaker: &str,
-    request: &ChangeRequest,
-    sight: &Sight,
-) -> Option<ChangeError> {
-    let names = || sight.snapshot.all_breakers().map(|b| b.name.as_str());
-    let Some(known) = sight.snapshot.breaker(breaker) else {
-        return Some(ChangeError::Unknown {
-            name: breaker.to_owned(),
-            nearest: nearest(breaker, names()),
-        });
+pub(super) fn refusal(name: &str, request: &ChangeRequest, sight: &Sight) -> Option<ChangeError> {
+    let (known, comes_back) = match request.action.subject() {
+        Subject::Breaker => (
+            breaker(name, &sight.snapshot).map(Some),
+            "an open circuit comes back for the rest of its wait, an override until its end",
+        ),
+        Subject::Pool => (
+            pool(name, &sight.snapshot).map(|_| None),
+            "its pools have the limits of the configuration then",
+        ),
+    };
+    let known = match known {
+        Ok(known) => known,
+        Err(unknown) => return Some(unknown),
     };
     if sight.condition == Condition::Dead {
         return Some(ChangeError::Unavailable(Unavailable {
             what: format!("the service is {}", sight.describe()),
-            advice: "restart it, then ask again: an open circuit comes back for the rest of its \
-                     wait, an override until its end"
-                .to_owned(),
+            advice: format!("restart it, then ask again: {comes_back}"),
         }));
     }
+    let known = known?;
     let set = known.overridden.as_ref();
     // One that has ended since is gone as soon as the service goes on.
     let set = set.filter(|set| set.expires_at.is_none_or(|end| Timestamp::now() < end));
@@ -43,17 +46,17 @@ pub(super) fn refusal(
         (Action::Reset, None) if !known.enabled => return Some(ChangeError::Disabled),
         _ => {}
     }
-    moved(breaker, request, &sight.snapshot)
+    moved(name, request, &sight.snapshot)
 }
 
 /// What it says of `if_generation`.
 pub(super) fn moved(
-    breaker: &str,
+    name: &str,
     request: &ChangeRequest,
     snapshot: &Snapshot,
 ) -> Option<ChangeError> {
     let expected = request.if_generation?;
-    let known = snapshot.breaker(breaker)?;
+    let known = snapshot.breaker(name)?;
     (known.generation != expected).then_some(ChangeError::Moved {
         expected,
         actual: known.generation,
@@ -62,28 +65,57 @@ pub(super) fn moved(
 
 /// A receipt from the last picture: nothing was changed.
 pub(super) fn receipt(
-    breaker: &str,
+    name: &str,
     action: Action,
     snapshot: &Snapshot,
     outcome: ChangeOutcome,
     detail: String,
 ) -> Result<Receipt, ChangeError> {
-    match snapshot.breaker(breaker) {
-        Some(known) => Ok(Receipt {
-            service: known.name.clone(),
-            replica: snapshot.replica.clone(),
-            action,
-            before: known.state,
-            after: known.state,
-            outcome,
-            generation: known.generation,
-            expires_at: None,
-            discarded: WindowSnapshot::default(),
-            detail,
-        }),
-        None => Err(ChangeError::Unknown {
-            name: breaker.to_owned(),
-            nearest: nearest(breaker, snapshot.all_breakers().map(|b| b.name.as_str())),
-        }),
-    }
+    let replica = snapshot.replica.clone();
+    Ok(match action.subject() {
+        Subject::Breaker => {
+            let known = breaker(name, snapshot)?;
+            Receipt::Breaker(BreakerReceipt {
+                service: known.name.clone(),
+                replica,
+                action,
+                before: known.state,
+                after: known.state,
+                outcome,
+                generation: known.generation,
+                expires_at: None,
+                discarded: WindowSnapshot::default(),
+                detail,
+            })
+        }
+        Subject::Pool => {
+            let limits = PoolLimits::of(pool(name, snapshot)?);
+            Receipt::Pool(PoolReceipt {
+                pool: name.to_owned(),
+                replica,
+                action,
+                before: limits,
+                after: limits,
+                outcome,
+                retired: None,
+                detail,
+            })
+        }
+    })
+}
+
+fn breaker<'a>(name: &str, snapshot: &'a Snapshot) -> Result<&'a BreakerSnapshot, ChangeError> {
+    snapshot.breaker(name).ok_or_else(|| ChangeError::Unknown {
+        subject: Subject::Breaker,
+        name: name.to_owned(),
+        nearest: nearest(name, snapshot.all_breakers().map(|b| b.name.as_str())),
+    })
+}
+
+fn pool<'a>(name: &str, snapshot: &'a Snapshot) -> Result<&'a PoolSnapshot, ChangeError> {
+    snapshot.pool(name).ok_or_else(|| ChangeError::Unknown {
+        subject: Subject::Pool,
+        name: name.to_owned(),
+        nearest: nearest(name, snapshot.pools.iter().map(|pool| pool.name.as_str())),
+    })
 }

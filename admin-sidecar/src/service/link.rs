@@ -207,23 +207,23 @@ impl AdminSource for ServiceLink {
         })
     }
 
-    async fn change(&self, breaker: &str, request: ChangeRequest) -> Result<Receipt, ChangeError> {
-        let (link, breaker) = (self.clone(), breaker.to_owned());
+    async fn change(&self, name: &str, request: ChangeRequest) -> Result<Receipt, ChangeError> {
+        let (link, name) = (self.clone(), name.to_owned());
         let from = guard::caller();
         // A task of its own: a client that hangs up must not lose the audit
         // line of a change that was made.
         let done = tokio::spawn(async move {
-            let result = link.change_in_time(&breaker, &request).await;
+            let result = link.change_in_time(&name, &request).await;
             link.inner
                 .journal
-                .change(&breaker, &request, from.as_deref(), &result)
+                .change(&name, &request, from.as_deref(), &result)
                 .await;
             result
         });
         done.await.unwrap_or_else(|_| {
             Err(ChangeError::Unavailable(Unavailable {
                 what: "the change broke off inside the sidecar".to_owned(),
-                advice: "read the breaker's state, then ask again".to_owned(),
+                advice: "look at it, then ask again if the change is still wanted".to_owned(),
             }))
         })
     }

@@ -14,7 +14,8 @@ use http::{Request, StatusCode, header};
 use jiff::Timestamp;
 use resilience_core::{
     control::{
-        ACTOR_HEADER, Action, ChangeError, ChangeRequest, NOT_AFTER_HEADER, Receipt, Unavailable,
+        ACTOR_HEADER, Action, ChangeError, ChangeRequest, NOT_AFTER_HEADER, Receipt, Subject,
+        Unavailable,
     },
     snapshot::OverrideKind,
 };
@@ -43,13 +44,14 @@ impl Ticket {
 
 /// The question.
 pub(super) fn question(
-    breaker: &str,
+    name: &str,
     request: &ChangeRequest,
     ticket: &Ticket,
 ) -> Result<Request<Bytes>, Box<dyn Error + Send + Sync>> {
     let query = if request.dry_run { "?dry_run" } else { "" };
-    let (name, action) = (path_segment(breaker), request.action.path());
-    let mut question = Request::post(format!("/admin/circuit-breaker/{name}/{action}{query}"))
+    let (listed, name) = (request.action.subject().path(), path_segment(name));
+    let action = request.action.path();
+    let mut question = Request::post(format!("{listed}/{name}/{action}{query}"))
         .header(header::CONTENT_TYPE, "application/json")
         .header("idempotency-key", &ticket.key);
     if let Some(actor) = &request.actor {
@@ -62,7 +64,12 @@ pub(super) fn question(
 }
 
 /// The service's answer, believed only as far as it can be read.
-pub(super) fn read(breaker: &str, status: StatusCode, body: &[u8]) -> Result<Receipt, ChangeError> {
+pub(super) fn read(
+    name: &str,
+    action: Action,
+    status: StatusCode,
+    body: &[u8],
+) -> Result<Receipt, ChangeError> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Told {
@@ -79,20 +86,26 @@ pub(super) fn read(breaker: &str, status: StatusCode, body: &[u8]) -> Result<Rec
     let odd = |what: String| {
         ChangeError::Unavailable(Unavailable {
             what: format!("the service's answer to the change cannot be used: {what}"),
-            advice: "read the breaker's state; if it is not what you asked for, look at the \
-                     service's log"
-                .to_owned(),
+            advice: format!(
+                "look at the {}; if it is not as you asked for, look at the service's log",
+                action.subject().noun()
+            ),
         })
     };
     if status.is_success() {
-        return serde_json::from_slice(body).map_err(|error| odd(error.to_string()));
+        let receipt = match action.subject() {
+            Subject::Breaker => serde_json::from_slice(body).map(Receipt::Breaker),
+            Subject::Pool => serde_json::from_slice(body).map(Receipt::Pool),
+        };
+        return receipt.map_err(|error| odd(error.to_string()));
     }
     let told: Told = serde_json::from_slice(body).unwrap_or_default();
     let reason = told.reason.as_deref().unwrap_or_default();
     Err(match (status, reason) {
         // Without it, it is the path that an older service does not know.
         (StatusCode::NOT_FOUND, _) if let Some(nearest) = told.nearest => ChangeError::Unknown {
-            name: breaker.to_owned(),
+            subject: action.subject(),
+            name: name.to_owned(),
             nearest,
         },
         (StatusCode::CONFLICT, "disabled") => ChangeError::Disabled,
@@ -152,13 +165,31 @@ mod tests {
     }
 
     #[test]
+    fn a_receipt_of_the_other_kind_is_not_believed() {
+        let pool = r#"{"pool": "main", "replica": "a", "action": "recycle",
+            "before": {"pool_size": 20, "max_overflow": 10},
+            "after": {"pool_size": 20, "max_overflow": 10},
+            "outcome": "applied", "retired": 3, "detail": "…"}"#;
+        let read = |action| read("main", action, StatusCode::OK, pool.as_bytes());
+        let receipt = read(Action::Recycle).unwrap();
+        assert!(matches!(receipt, Receipt::Pool(receipt) if receipt.retired == Some(3)));
+        assert!(matches!(
+            read(Action::Reset),
+            Err(ChangeError::Unavailable(_))
+        ));
+    }
+
+    #[test]
     fn keys_differ() {
         assert_ne!(new_key(), new_key());
     }
 
     #[test]
     fn the_services_refusals_are_understood() {
-        let read = |status, body: &str| read("a", status, body.as_bytes()).unwrap_err();
+        let read = |status, body: &str| {
+            let answered = read("a", Action::Reset, status, body.as_bytes());
+            answered.unwrap_err()
+        };
         let error = read(StatusCode::NOT_FOUND, r#"{"nearest":["ab"]}"#);
         assert!(matches!(error, ChangeError::Unknown { nearest, .. } if nearest == ["ab"]));
         let error = read(StatusCode::CONFLICT, r#"{"expected":3,"actual":4}"#);

@@ -6,6 +6,7 @@ mod binary;
 mod database;
 mod guards;
 mod overrides;
+mod pools;
 mod reads;
 mod resets;
 mod support;

@@ -12,7 +12,7 @@ use admin_sidecar::{Args, Settings, Sidecar};
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{Path as UrlPath, State as Shared},
+    extract::{Path as UrlPath, RawQuery, State as Shared},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -20,7 +20,7 @@ use axum::{
 use clap::Parser;
 use parking_lot::Mutex;
 use resilience_core::{
-    control::{Action, ChangeOutcome, Receipt},
+    control::{Action, BreakerReceipt, ChangeOutcome, PoolLimits, PoolReceipt},
     snapshot::{FORMAT, OverrideSnapshot, Snapshot, State, WindowSnapshot},
 };
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ use tokio::{
 /// The promise for every answer.
 pub(crate) const BOUND: Duration = Duration::from_millis(500);
 
-/// A picture of `api` with the open breaker `payment_api`.
+/// A picture of `api` with the open breaker `payment_api` and the pool `main`.
 pub(crate) fn snapshot(pid: u32) -> Snapshot {
     let now = jiff::Timestamp::now();
     serde_json::from_value(json!({
@@ -48,7 +48,14 @@ pub(crate) fn snapshot(pid: u32) -> Snapshot {
             "durations": {"counts": [], "sum_seconds": 0.0}, "transitions": [],
             "open_ms_total": 0, "events": [], "config": {"values": []},
         }],
-        "pools": [], "health": {"started": true, "draining": false, "checks": []},
+        "pools": [{
+            "name": "main", "size": 30, "pool_size": 20, "max_overflow": 10, "in_use": 2,
+            "holders": [
+                {"place": "src/a.rs:1", "held_ms": 61_000, "suspected_leak": true},
+                {"place": "src/b.rs:2", "held_ms": 5},
+            ],
+        }],
+        "health": {"started": true, "draining": false, "checks": []},
         "config": {"file": null, "reloads_succeeded": 0, "reloads_refused": 0,
             "last_reload_successful": true, "loaded_at": null, "last_error": null, "values": []},
         "http": {"in_flight": 0, "series": [], "folded": 0},
@@ -61,7 +68,9 @@ pub(crate) fn snapshot(pid: u32) -> Snapshot {
 pub(crate) struct Inner {
     pub(crate) snapshot: Snapshot,
     /// Receipts by idempotency key: their number is how often it was changed.
-    pub(crate) applied: HashMap<String, Receipt>,
+    pub(crate) applied: HashMap<String, BreakerReceipt>,
+    /// The same of the pool.
+    pub(crate) pool_changes: HashMap<String, PoolReceipt>,
     pub(crate) actors: Vec<String>,
     pub(crate) asked: u32,
 }
@@ -75,6 +84,7 @@ impl Service {
         Self(Arc::new(Mutex::new(Inner {
             snapshot,
             applied: HashMap::new(),
+            pool_changes: HashMap::new(),
             actors: Vec::new(),
             asked: 0,
         })))
@@ -84,6 +94,7 @@ impl Service {
         Router::new()
             .route("/snapshot", get(picture))
             .route("/admin/circuit-breaker/{svc}/{action}", post(change))
+            .route("/admin/pools/{name}/{action}", post(change_pool))
             .with_state(self.clone())
     }
 
@@ -113,7 +124,9 @@ async fn change(
 ) -> Response {
     let header = |name: &str| headers[name].to_str().unwrap().to_owned();
     let asked: Value = serde_json::from_slice(&body).unwrap();
-    let action = Action::ALL.into_iter().find(|one| one.path() == action);
+    let action = Action::OF_BREAKERS
+        .into_iter()
+        .find(|one| one.path() == action);
     let action = action.unwrap();
     let mut inner = service.0.lock();
     if svc != "payment_api" {
@@ -144,7 +157,7 @@ async fn change(
         since: jiff::Timestamp::now(),
         expires_at: None,
     });
-    let receipt = Receipt {
+    let receipt = BreakerReceipt {
         service: svc,
         replica: "host.1".to_owned(),
         action,
@@ -161,6 +174,49 @@ async fn change(
     breaker.state = after;
     breaker.generation += 1;
     inner.applied.insert(key, receipt.clone());
+    Json(receipt).into_response()
+}
+
+async fn change_pool(
+    Shared(service): Shared<Service>,
+    UrlPath((pool, action)): UrlPath<(String, String)>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let asked: Value = serde_json::from_slice(&body).unwrap();
+    let action = Action::OF_POOLS
+        .into_iter()
+        .find(|one| one.path() == action)
+        .unwrap();
+    let mut inner = service.0.lock();
+    let key = headers["idempotency-key"].to_str().unwrap().to_owned();
+    if let Some(receipt) = inner.pool_changes.get(&key) {
+        return Json(receipt.clone()).into_response();
+    }
+    let known = inner.snapshot.pools.iter_mut().find(|one| one.name == pool);
+    let Some(known) = known else {
+        let body = Json(json!({"nearest": ["main"]}));
+        return (StatusCode::NOT_FOUND, body).into_response();
+    };
+    if query.as_deref() == Some("dry_run") {
+        return StatusCode::NOT_IMPLEMENTED.into_response();
+    }
+    let before = PoolLimits::of(known);
+    let given = |limit: &str| asked[limit].as_u64().map(|limit| limit.try_into().unwrap());
+    known.pool_size = given("pool_size").unwrap_or(known.pool_size);
+    known.max_overflow = given("max_overflow").unwrap_or(known.max_overflow);
+    let receipt = PoolReceipt {
+        pool,
+        replica: "host.1".to_owned(),
+        action,
+        before,
+        after: PoolLimits::of(known),
+        outcome: ChangeOutcome::Applied,
+        retired: (action == Action::Recycle).then_some(3),
+        detail: "done".to_owned(),
+    };
+    inner.pool_changes.insert(key, receipt.clone());
     Json(receipt).into_response()
 }
 

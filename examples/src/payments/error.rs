@@ -1,13 +1,15 @@
 //! What goes wrong in a request, as an answer and as a line of the log.
 
-use std::{error::Error, io, time::Duration};
+use std::{error::Error, time::Duration};
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use resilience_core::{pool::PoolError, problem::Problem};
-use tokio_postgres::error::SqlState;
+use resilience_core::{
+    pool::{PoolError, QueryError},
+    problem::Problem,
+};
 
 use super::PAYMENT_API;
 
@@ -37,10 +39,10 @@ pub enum ApiError {
     Pool(#[from] PoolError),
     /// The database did not do as asked.
     #[error("the database refused")]
-    Database(#[source] tokio_postgres::Error),
+    Database(#[source] QueryError),
     /// The database went away while it was at work.
     #[error("the connection to the database was lost")]
-    DatabaseLost(#[source] tokio_postgres::Error),
+    DatabaseLost(#[source] QueryError),
     /// The request makes no sense.
     #[error("{0}")]
     BadRequest(&'static str),
@@ -114,19 +116,9 @@ pub fn causes(error: &(dyn Error + 'static)) -> String {
 
 /// An outage is 503, as it is when there is no connection to begin with; 500 is
 /// for what is wrong with us.
-impl From<tokio_postgres::Error> for ApiError {
-    fn from(error: tokio_postgres::Error) -> Self {
-        let ending = [
-            SqlState::ADMIN_SHUTDOWN,
-            SqlState::CRASH_SHUTDOWN,
-            SqlState::CANNOT_CONNECT_NOW,
-        ];
-        let lost = error.is_closed()
-            || error
-                .source()
-                .is_some_and(|source| source.is::<io::Error>())
-            || error.code().is_some_and(|code| ending.contains(code));
-        if lost {
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        if error.is_outage() {
             Self::DatabaseLost(error)
         } else {
             Self::Database(error)

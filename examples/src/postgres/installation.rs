@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::OnceLock,
 };
 
 use super::StartError;
@@ -19,6 +20,8 @@ pub(super) struct Installation {
     /// Where `postgres` and `initdb` are.
     pub(super) bin: PathBuf,
     pub(super) major: u32,
+    /// What it says of itself, the minor version included.
+    pub(super) version: String,
     /// Whether `pg_stat_statements` can be preloaded.
     pub(super) has_statements: bool,
     /// Whom to run it as; `None` is ourselves.
@@ -28,16 +31,31 @@ pub(super) struct Installation {
 impl Installation {
     /// The first that will do of: the one in `PATH`, the one `pg_config` knows,
     /// Debian's, newest first.
+    ///
+    /// Looked for once a process, as the programs that are asked take a tenth of
+    /// a second; what is missing is looked for again.
     pub(super) fn find() -> Result<Self, StartError> {
+        static FOUND: OnceLock<Installation> = OnceLock::new();
+        if let Some(found) = FOUND.get() {
+            return Ok(found.clone());
+        }
+        let found = Self::look()?;
+        Ok(FOUND.get_or_init(|| found).clone())
+    }
+
+    fn look() -> Result<Self, StartError> {
         let mut best: Option<(u32, PathBuf)> = None;
         for bin in candidates() {
-            let Some(major) = version(&bin) else { continue };
+            let Some((major, version)) = version(&bin) else {
+                continue;
+            };
             if major >= OLDEST {
                 return Ok(Self {
                     has_statements: has_statements(&bin),
                     account: account()?,
                     bin,
                     major,
+                    version,
                 });
             }
             if best.as_ref().is_none_or(|(known, _)| *known < major) {
@@ -74,13 +92,15 @@ fn candidates() -> Vec<PathBuf> {
     found
 }
 
-/// The major version, if the directory holds a whole server.
-fn version(bin: &Path) -> Option<u32> {
+/// The major version and what the server prints of it, if the directory holds a
+/// whole server.
+fn version(bin: &Path) -> Option<(u32, String)> {
     let [initdb, postgres] = ["initdb", "postgres"].map(|name| bin.join(name));
     if !is_executable(&initdb) {
         return None;
     }
-    parse_version(&ask(&postgres, &["--version"])?)
+    let printed = ask(&postgres, &["--version"])?;
+    Some((parse_version(&printed)?, printed))
 }
 
 /// `postgres (PostgreSQL) 15.18 (Debian …)`, `postgres (PostgreSQL) 18beta1`.

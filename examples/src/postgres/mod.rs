@@ -4,9 +4,11 @@
 //! free port of 127.0.0.1, and lets everybody in who reaches those (`trust`).
 //! As root it runs as another user, because the server refuses root.
 
+mod cluster;
 mod directory;
 mod error;
 mod installation;
+mod template;
 mod tree;
 
 use std::{
@@ -25,17 +27,20 @@ use directory::Directory;
 pub use error::StartError;
 use installation::Installation;
 
-/// The superuser that `initdb` makes; it has no password.
+/// The superuser that `initdb` makes, with a database of the same name; it has
+/// no password.
 const USER: &str = "postgres";
+/// The database that new ones are copied from; it is there before ours is.
+const TEMPLATE1: &str = "template1";
 /// How often a server that is starting is knocked at.
-const KNOCK: Duration = Duration::from_millis(20);
+const KNOCK: Duration = Duration::from_millis(10);
 /// How often another port is tried when somebody took ours in between.
 const PORT_TRIES: usize = 5;
 
 /// How to start a [`TemporaryPostgres`].
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
-    /// Name of the database that is made beside `postgres`. Default: `app`.
+    /// Name of its database, the only one beside `template1`. Default: `app`.
     pub database: String,
     /// Keep what is committed through a crash of the *machine*: fsync and
     /// synchronous commits. Without, the last half second of commits may be
@@ -82,6 +87,15 @@ pub struct TemporaryPostgres {
     port: u16,
 }
 
+/// What a server is started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// To be used by whom the options come from.
+    Use,
+    /// To make the cluster ready, alike for everybody.
+    Prepare,
+}
+
 impl TemporaryPostgres {
     /// Whether there is a PostgreSQL here that could be started, and which:
     /// its version and where its programs are.
@@ -95,7 +109,9 @@ impl TemporaryPostgres {
     }
 
     /// Makes a cluster, starts a server on it and waits until it answers; in
-    /// all a second or two.
+    /// all some tenths of a second. The first one after a build, and every one in a
+    /// program that does not run from cargo's target directory, takes a second
+    /// or two: there is none to copy then.
     ///
     /// # Errors
     ///
@@ -111,9 +127,8 @@ impl TemporaryPostgres {
             directory,
             options,
         };
-        postgres.initialise().await?;
-        postgres.launch().await?;
-        postgres.make_database().await?;
+        postgres.fill().await?;
+        postgres.launch(Purpose::Use).await?;
         Ok(postgres)
     }
 
@@ -193,7 +208,7 @@ impl TemporaryPostgres {
     /// [`StartError`], as [`start`](Self::start).
     pub async fn restart(&mut self) -> Result<(), StartError> {
         self.stop().await?;
-        self.launch().await
+        self.launch(Purpose::Use).await
     }
 
     /// Stops the server and all its backends in their tracks (SIGSTOP): its
@@ -216,38 +231,8 @@ impl TemporaryPostgres {
         format!("postgres://{USER}@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// Fills the data directory. The only place that makes a cluster: a copied
-    /// template would come in here.
-    async fn initialise(&self) -> Result<(), StartError> {
-        let initdb = self
-            .program("initdb")
-            .args(["--username", USER, "--auth", "trust", "--encoding", "UTF8"])
-            // `--locale C` sorts by bytes, alike on every machine.
-            .args([
-                "--locale",
-                "C",
-                "--no-instructions",
-                "--no-sync",
-                "--pgdata",
-            ])
-            .arg(self.directory.data())
-            .spawn()?;
-        let status = initdb
-            .wait_exit(self.options.start_deadline)
-            .await
-            .map_err(StartError::Initialise)?;
-        if status.success() {
-            Ok(())
-        } else {
-            let how = crate::process::describe(status);
-            Err(StartError::Initialise(
-                initdb.error(format!("failed ({how})")),
-            ))
-        }
-    }
-
     /// Starts the server and waits until it answers.
-    async fn launch(&mut self) -> Result<(), StartError> {
+    async fn launch(&mut self, purpose: Purpose) -> Result<(), StartError> {
         // Once it has a port it keeps it: its clients know that one.
         let choose = self.port == 0;
         let mut tries = if choose { PORT_TRIES } else { 1 };
@@ -257,8 +242,8 @@ impl TemporaryPostgres {
             } else {
                 self.wait_for_port().await?;
             }
-            let server = self.spawn_server()?;
-            match self.wait_ready(&server).await {
+            let server = self.spawn_server(purpose)?;
+            match self.wait_ready(&server, purpose).await {
                 Ok(()) => {
                     self.server = Some(server);
                     return Ok(());
@@ -296,7 +281,7 @@ impl TemporaryPostgres {
         }
     }
 
-    fn spawn_server(&self) -> Result<ChildProcess, StartError> {
+    fn spawn_server(&self, purpose: Purpose) -> Result<ChildProcess, StartError> {
         let mut settings = vec![
             ("listen_addresses", "127.0.0.1".to_owned()),
             ("port", self.port.to_string()),
@@ -308,7 +293,7 @@ impl TemporaryPostgres {
             // would leave it for good.
             ("dynamic_shared_memory_type", "mmap".to_owned()),
         ];
-        if !self.options.durable {
+        if !self.options.durable || purpose == Purpose::Prepare {
             for key in ["fsync", "synchronous_commit", "full_page_writes"] {
                 settings.push((key, "off".to_owned()));
             }
@@ -317,9 +302,11 @@ impl TemporaryPostgres {
             settings.push(("shared_preload_libraries", "pg_stat_statements".to_owned()));
         }
         // The caller's come last: the last one holds.
-        let given = self
-            .options
-            .settings
+        let given = match purpose {
+            Purpose::Use => self.options.settings.as_slice(),
+            Purpose::Prepare => &[],
+        };
+        let given = given
             .iter()
             .map(|(key, value)| (key.as_str(), value.clone()));
         let mut program = self
@@ -336,9 +323,12 @@ impl TemporaryPostgres {
     }
 
     /// Connects again and again until it is let in.
-    async fn wait_ready(&self, server: &ChildProcess) -> Result<(), StartError> {
+    async fn wait_ready(&self, server: &ChildProcess, purpose: Purpose) -> Result<(), StartError> {
         let until = Instant::now() + self.options.start_deadline;
-        let url = self.url_of("postgres");
+        let url = match purpose {
+            Purpose::Use => self.url(),
+            Purpose::Prepare => self.url_of(TEMPLATE1),
+        };
         loop {
             if let Ok(Some(status)) = server.try_exit() {
                 server.last_words().await;
@@ -358,23 +348,6 @@ impl TemporaryPostgres {
             }
             tokio::time::sleep(KNOCK).await;
         }
-    }
-
-    async fn make_database(&self) -> Result<(), StartError> {
-        let name = &self.options.database;
-        // Quoted as an identifier: any name is a name, none is a statement.
-        let quoted = format!("\"{}\"", name.replace('"', "\"\""));
-        let client = connect(&self.url_of("postgres")).await?;
-        client
-            .execute(&format!("CREATE DATABASE {quoted}"), &[])
-            .await?;
-        if self.installation.has_statements {
-            let client = connect(&self.url()).await?;
-            client
-                .batch_execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
-                .await?;
-        }
-        Ok(())
     }
 
     fn program(&self, name: &str) -> Program {

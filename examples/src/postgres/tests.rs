@@ -20,7 +20,7 @@ fn processes_of(directory: &Path) -> Vec<String> {
             let cwd = fs::read_link(entry.path().join("cwd")).ok()?;
             cwd.to_str()?
                 .starts_with(needle)
-                .then(|| format!("{:?}", entry.file_name()))
+                .then(|| entry.file_name().into_string().unwrap())
         })
         .collect()
 }
@@ -129,6 +129,43 @@ async fn a_frozen_server_answers_nothing_until_it_is_thawed() {
     drop(postgres);
     assert_eq!(processes_of(&directory), Vec::<String>::new());
     assert!(!directory.exists());
+}
+
+#[tokio::test]
+async fn freezing_stops_every_backend_also_while_they_come_and_go() {
+    let postgres = start(false).await;
+    let busy = connect(&postgres.url()).await.unwrap();
+    let url = postgres.url();
+    let knocking = tokio::spawn(async move {
+        loop {
+            let _ = connect(&url).await;
+        }
+    });
+    let work = tokio::spawn(async move { busy.query("SELECT pg_sleep(1000)", &[]).await });
+    for _ in 0..5 {
+        postgres.freeze();
+        let all = processes_of(postgres.directory());
+        assert!(all.len() >= 2, "{all:?}");
+        // SIGSTOP is on its way for a moment; nobody may be left out for ever.
+        let until = Instant::now() + Duration::from_secs(10);
+        // One that was just leaving is dead, which is as good.
+        while all.iter().any(|pid| !matches!(state(pid), 'T' | 'Z')) {
+            assert!(Instant::now() < until, "{all:?}");
+            tokio::time::sleep(KNOCK).await;
+        }
+        postgres.thaw();
+        connect(&postgres.url()).await.unwrap();
+    }
+    knocking.abort();
+    work.abort();
+}
+
+/// As `ps` shows it; one that is gone is as dead as a zombie.
+fn state(pid: &str) -> char {
+    let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat"));
+    stat.map_or('Z', |stat| {
+        stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
+    })
 }
 
 #[tokio::test]

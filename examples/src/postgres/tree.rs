@@ -14,10 +14,19 @@ use rustix::process::{Pid, kill_process};
 
 use crate::process::{ChildProcess, Signal};
 
-/// Sends it to the server first, then to its children.
+/// How long a process may take to stop, or to be gone.
+const SOON: Duration = Duration::from_secs(2);
+/// How often it is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Sends it to the server first, then to its children. Blocks for some
+/// milliseconds.
 pub(super) fn signal(server: Pid, signal: Signal) {
     // One that is gone has no children either, and wants no signal.
     let _ = kill_process(server, signal);
+    if signal == Signal::STOP {
+        wait_until_stopped(server);
+    }
     for child in children(server) {
         let _ = kill_process(child, signal);
     }
@@ -29,14 +38,25 @@ pub(super) fn kill(server: &ChildProcess) {
     if server.signal(Signal::STOP).is_err() {
         return; // it has ended; its children see that and follow
     }
+    wait_until_stopped(server.pid());
     let children = children(server.pid());
     for child in &children {
         let _ = kill_process(*child, Signal::KILL);
     }
     let _ = server.stop_with(Signal::KILL, Duration::ZERO);
-    let until = Instant::now() + Duration::from_secs(2);
-    while Instant::now() < until && children.iter().any(|child| parent(*child).is_some()) {
-        thread::sleep(Duration::from_millis(2));
+    wait_until(|| children.iter().all(|child| parent(*child).is_none()));
+}
+
+/// A signal is on its way for a moment, and the server may be in the middle of
+/// a fork: that child would be missed by who looks too early.
+fn wait_until_stopped(server: Pid) {
+    wait_until(|| stat(server).is_none_or(|stat| stat.state == 'T'));
+}
+
+fn wait_until(condition: impl Fn() -> bool) {
+    let until = Instant::now() + SOON;
+    while !condition() && Instant::now() < until {
+        thread::sleep(LOOK);
     }
 }
 
@@ -50,10 +70,22 @@ fn children(server: Pid) -> Vec<Pid> {
 
 /// The parent of a process that lives; a zombie does not.
 fn parent(pid: Pid) -> Option<Pid> {
+    let Stat { state, parent } = stat(pid)?;
+    if state == 'Z' { None } else { parent }
+}
+
+struct Stat {
+    /// As `ps` shows it: `S` sleeps, `T` is stopped, `Z` is dead.
+    state: char,
+    parent: Option<Pid>,
+}
+
+fn stat(pid: Pid) -> Option<Stat> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
     // `pid (name) state ppid …`, and the name may hold anything, `)` too.
     let mut rest = stat.rsplit_once(") ")?.1.split(' ');
-    let state = rest.next()?;
-    let parent = Pid::from_raw(rest.next()?.parse().ok()?);
-    if state == "Z" { None } else { parent }
+    Some(Stat {
+        state: rest.next()?.chars().next()?,
+        parent: Pid::from_raw(rest.next()?.parse().ok()?),
+    })
 }

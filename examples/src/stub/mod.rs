@@ -31,8 +31,10 @@ use std::{
 
 use tokio::{sync::watch, task::JoinHandle};
 
+use crate::door::Door;
+
 pub use fault::{Fault, FaultError, Mode, Ratio};
-use port::{Door, Role};
+use port::Role;
 pub use state::Counts;
 use state::State;
 

@@ -1,13 +1,13 @@
 //! Accepting, refusing and resetting connections.
 
-use std::{convert::Infallible, future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, future, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::TcpStream,
     sync::{Notify, watch},
     task::JoinSet,
 };
@@ -17,11 +17,10 @@ use super::{
     Fault, GRACE, Mode, routes,
     state::{Fate, State},
 };
+use crate::door::Door;
 
 /// Connections at once; more wait in the kernel's queue. `hang` keeps them.
 const MAX_CONNECTIONS: usize = 4_096;
-/// Connections the kernel queues for us.
-const BACKLOG: u32 = 1_024;
 
 /// What a port is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,74 +31,6 @@ pub(super) enum Role {
     PaymentsThatCanShut,
     /// Nothing but `/fault`.
     Control,
-}
-
-/// A port, listening or not.
-pub(super) struct Door {
-    address: SocketAddr,
-    state: DoorState,
-}
-
-enum DoorState {
-    Open(TcpListener),
-    /// Bound without listening: the kernel refuses connections, and gives the
-    /// port to nobody who asks it for any free one.
-    Shut {
-        _held: TcpSocket,
-    },
-}
-
-impl Door {
-    pub(super) fn open(address: SocketAddr) -> io::Result<Self> {
-        let listener = bind(address)
-            .and_then(|socket| socket.listen(BACKLOG))
-            .map_err(|error| {
-                io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
-            })?;
-        Ok(Self {
-            address: listener.local_addr()?,
-            state: DoorState::Open(listener),
-        })
-    }
-
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    async fn accept(&self) -> io::Result<TcpStream> {
-        match &self.state {
-            DoorState::Open(listener) => Ok(listener.accept().await?.0),
-            DoorState::Shut { .. } => future::pending().await,
-        }
-    }
-
-    /// Opens or shuts it. Between closing the one socket and binding the next
-    /// the port is nobody's for some microseconds.
-    fn set(self, shut: bool) -> io::Result<Self> {
-        let Self { address, state } = self;
-        let state = match state {
-            DoorState::Open(listener) if shut => {
-                drop(listener);
-                DoorState::Shut {
-                    _held: bind(address)?,
-                }
-            }
-            DoorState::Shut { _held: socket } if !shut => DoorState::Open(socket.listen(BACKLOG)?),
-            as_it_was => as_it_was,
-        };
-        Ok(Self { address, state })
-    }
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    // Connections that linger from before must not keep us from our port.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    Ok(socket)
 }
 
 /// Serves a port until told to stop, then waits for requests in flight.
@@ -124,7 +55,7 @@ pub(super) async fn serve(
             },
             Ok(()) = fault.changed(), if role == Role::PaymentsThatCanShut => {
                 let shut = fault.borrow_and_update().mode == Mode::Refuse;
-                let address = door.address;
+                let address = door.address();
                 door = match door.set(shut) {
                     Ok(door) => door,
                     Err(error) => {

@@ -114,6 +114,11 @@ pub struct DatabaseConfig {
     pub leak_threshold: Option<Duration>,
 }
 
+impl DatabaseConfig {
+    /// So many connections a pool may keep, and as many more in a rush.
+    pub(crate) const MOST_CONNECTIONS: u32 = 10_000;
+}
+
 /// How much the checks weigh in `/health/ready`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -294,14 +299,14 @@ pub(super) fn database(reader: &mut Reader, top: &Section<'_>) -> DatabaseConfig
             &section,
             "pool_size",
             20,
-            &within(1, 10_000, "1 to 10000"),
+            &within(1, DatabaseConfig::MOST_CONNECTIONS, "1 to 10000"),
         ),
         max_overflow: plain(
             reader,
             &section,
             "max_overflow",
             10,
-            &within(0, 10_000, "0 to 10000"),
+            &within(0, DatabaseConfig::MOST_CONNECTIONS, "0 to 10000"),
         ),
         pool_timeout: plain(
             reader,

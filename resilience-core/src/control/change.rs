@@ -2,13 +2,41 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Unavailable;
-use crate::snapshot::{OverrideKind, State, WindowSnapshot};
+use crate::snapshot::OverrideKind;
 
-/// What an operator can do to a breaker.
+/// What a change is made to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// A circuit breaker.
+    Breaker,
+    /// A connection pool.
+    Pool,
+}
+
+impl Subject {
+    /// Its name in a sentence.
+    #[must_use]
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Self::Breaker => "circuit breaker",
+            Self::Pool => "pool",
+        }
+    }
+
+    /// Where they are listed; a name and an action follow it.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Breaker => "/admin/circuit-breaker",
+            Self::Pool => "/admin/pools",
+        }
+    }
+}
+
+/// What an operator can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
@@ -22,17 +50,35 @@ pub enum Action {
     MetricsOnly,
     /// Remove the override.
     Enable,
+    /// Give a pool other limits.
+    Resize,
+    /// Replace every connection of a pool, none before it is returned.
+    Recycle,
 }
 
 impl Action {
-    /// All of them.
-    pub const ALL: [Self; 5] = [
+    /// All that can be done to a breaker.
+    pub const OF_BREAKERS: [Self; 5] = [
         Self::Reset,
         Self::ForceOpen,
         Self::Disable,
         Self::MetricsOnly,
         Self::Enable,
     ];
+
+    /// All that can be done to a pool.
+    pub const OF_POOLS: [Self; 2] = [Self::Resize, Self::Recycle];
+
+    /// What it is done to.
+    #[must_use]
+    pub const fn subject(self) -> Subject {
+        match self {
+            Self::Reset | Self::ForceOpen | Self::Disable | Self::MetricsOnly | Self::Enable => {
+                Subject::Breaker
+            }
+            Self::Resize | Self::Recycle => Subject::Pool,
+        }
+    }
 
     /// The word used in JSON, labels and logs.
     #[must_use]
@@ -43,16 +89,20 @@ impl Action {
             Self::Disable => "disable",
             Self::MetricsOnly => "metrics_only",
             Self::Enable => "enable",
+            Self::Resize => "resize",
+            Self::Recycle => "recycle",
         }
     }
 
-    /// The last segment of its path, `POST /admin/circuit-breaker/{svc}/…`.
+    /// The last segment of its path, such as `POST /admin/circuit-breaker/{svc}/…`.
     #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
             Self::ForceOpen => "force-open",
             Self::MetricsOnly => "metrics-only",
-            Self::Reset | Self::Disable | Self::Enable => self.as_str(),
+            Self::Reset | Self::Disable | Self::Enable | Self::Resize | Self::Recycle => {
+                self.as_str()
+            }
         }
     }
 
@@ -63,7 +113,7 @@ impl Action {
             Self::ForceOpen => Some(OverrideKind::ForcedOpen),
             Self::Disable => Some(OverrideKind::Disabled),
             Self::MetricsOnly => Some(OverrideKind::MetricsOnly),
-            Self::Reset | Self::Enable => None,
+            Self::Reset | Self::Enable | Self::Resize | Self::Recycle => None,
         }
     }
 }
@@ -74,6 +124,17 @@ impl std::fmt::Display for Action {
     }
 }
 
+/// The limits that a pool is to have; what is not given stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct NewLimits {
+    /// Connections that are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_size: Option<u32>,
+    /// Connections beyond these in a rush.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_overflow: Option<u32>,
+}
+
 /// A change as asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangeRequest {
@@ -82,6 +143,8 @@ pub struct ChangeRequest {
     /// How long an override lasts; `None`: until somebody removes it. Nothing
     /// to the other actions.
     pub lasts: Option<Duration>,
+    /// The limits that a resized pool is to have. Nothing to the other actions.
+    pub limits: NewLimits,
     /// Why; goes to the flight recorder and the audit log.
     pub reason: Option<String>,
     /// Only if the breaker is still in this generation.
@@ -103,6 +166,10 @@ impl ChangeRequest {
         Self {
             action,
             lasts: None,
+            limits: NewLimits {
+                pool_size: None,
+                max_overflow: None,
+            },
             reason: None,
             if_generation: None,
             actor: None,
@@ -111,61 +178,24 @@ impl ChangeRequest {
         }
     }
 
-    /// Whether both ask for the same thing, for the same time; who asks, why
-    /// and on what condition is another matter.
+    /// Whether both ask for the same thing, for the same time, with the same
+    /// limits; who asks, why and on what condition is another matter.
     #[must_use]
     pub fn is_same_change(&self, other: &Self) -> bool {
-        (self.action, self.lasts) == (other.action, other.lasts)
+        let asked = |request: &Self| (request.action, request.lasts, request.limits);
+        asked(self) == asked(other)
     }
-}
-
-/// What became of a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ChangeOutcome {
-    /// It was made.
-    Applied,
-    /// It would be made; nothing was changed.
-    DryRun,
-    /// The service has not taken it yet; it is asked again until it does.
-    Pending,
-    /// It was made, and the circuit left CLOSED again while being watched.
-    Reopened,
-}
-
-/// What one replica answered to a change.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Receipt {
-    /// The breaker's name.
-    pub service: String,
-    /// The replica.
-    pub replica: String,
-    /// What was asked for.
-    pub action: Action,
-    /// State before.
-    pub before: State,
-    /// State after, as far as known.
-    pub after: State,
-    /// What became of it.
-    pub outcome: ChangeOutcome,
-    /// The generation now in force.
-    pub generation: u32,
-    /// When the override that was set ends by itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_at: Option<Timestamp>,
-    /// What the discarded window held.
-    pub discarded: WindowSnapshot,
-    /// One sentence for a person: `the service has not taken it: hung for 41 s`.
-    pub detail: String,
 }
 
 /// Why a change was not made.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChangeError {
-    /// There is no breaker of that name.
-    #[error("there is no circuit breaker `{name}`")]
+    /// There is nothing of that name.
+    #[error("there is no {} `{name}`", .subject.noun())]
     Unknown {
+        /// Of what.
+        subject: Subject,
         /// What was asked for.
         name: String,
         /// The names most like it, best first.
@@ -188,12 +218,12 @@ pub enum ChangeError {
     /// There is no override to remove.
     #[error("no override is in force")]
     NotOverridden,
-    /// The service has not taken another change of this breaker yet, and two
+    /// The service has not taken another change of the same thing yet, and two
     /// that wait would be made in an order that nobody chose.
-    #[error("another change of the breaker is pending: {0}")]
+    #[error("another change of the {noun} is pending: {0}", noun = .0.subject().noun())]
     Pending(Action),
     /// The idempotency key belongs to another change.
-    #[error("the Idempotency-Key was used for another change of the breaker: {0}")]
+    #[error("the Idempotency-Key was used for another change of the {noun}: {0}", noun = .0.subject().noun())]
     KeyUsed(Action),
     /// The service cannot be asked.
     #[error(transparent)]
@@ -206,7 +236,7 @@ mod tests {
 
     #[test]
     fn json_and_labels_say_the_same_word() {
-        for action in Action::ALL {
+        for action in Action::OF_BREAKERS.into_iter().chain(Action::OF_POOLS) {
             assert_eq!(serde_json::json!(action), action.as_str());
         }
     }

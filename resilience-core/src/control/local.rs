@@ -1,18 +1,21 @@
 //! Answers from within the service itself.
 
+mod pools;
+
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
 use super::{
-    Action, AdminSource, ChangeError, ChangeOutcome, ChangeRequest, Condition, Observed, Receipt,
-    Unavailable,
+    Action, AdminSource, BreakerReceipt, ChangeError, ChangeOutcome, ChangeRequest, Condition,
+    Observed, Receipt, Subject, Unavailable,
     routes::nearest,
     words::{set_to, until},
 };
 use crate::{
     breaker::{ByHand, ChangeRefused, Changed, Registry},
+    service::Pools,
     snapshot::{BreakerSnapshot, Snapshot, State},
 };
 
@@ -30,12 +33,13 @@ pub(crate) type TakeSnapshot = Arc<dyn Fn() -> Snapshot + Send + Sync>;
 pub(crate) struct LocalSource {
     take: TakeSnapshot,
     registry: Registry,
+    pools: Pools,
     made: Arc<Mutex<VecDeque<Made>>>,
 }
 
 /// A change that was made, and is not made again for the same key.
 struct Made {
-    breaker: String,
+    name: String,
     key: String,
     request: ChangeRequest,
     receipt: Receipt,
@@ -46,16 +50,37 @@ impl LocalSource {
         Self {
             take,
             registry,
+            pools: Pools::default(),
             made: Arc::default(),
         }
     }
 
+    /// The same that also changes these pools.
+    pub(crate) fn with_pools(self, pools: Pools) -> Self {
+        Self { pools, ..self }
+    }
+
     fn change_now(&self, name: &str, request: &ChangeRequest) -> Result<Receipt, ChangeError> {
+        match request.action.subject() {
+            Subject::Breaker => self.change_breaker(name, request).map(Receipt::Breaker),
+            Subject::Pool => {
+                let replica = (self.take)().replica;
+                pools::change(&self.pools, name, request, replica).map(Receipt::Pool)
+            }
+        }
+    }
+
+    fn change_breaker(
+        &self,
+        name: &str,
+        request: &ChangeRequest,
+    ) -> Result<BreakerReceipt, ChangeError> {
         let Some(breaker) = self.registry.find(name) else {
             let breakers = self.registry.all();
             let names: Vec<_> = breakers.iter().map(|breaker| breaker.name()).collect();
             let nearest = nearest(name, names.iter().map(AsRef::as_ref));
             return Err(ChangeError::Unknown {
+                subject: Subject::Breaker,
                 name: name.to_owned(),
                 nearest,
             });
@@ -82,7 +107,7 @@ impl LocalSource {
         })?;
         let now = breaker.snapshot();
         let expires_at = expiry(request, &changed, &now);
-        Ok(Receipt {
+        Ok(BreakerReceipt {
             service: name.to_owned(),
             replica: (self.take)().replica,
             action: request.action,
@@ -158,19 +183,20 @@ impl AdminSource for LocalSource {
         })
     }
 
-    async fn change(&self, breaker: &str, request: ChangeRequest) -> Result<Receipt, ChangeError> {
+    async fn change(&self, name: &str, request: ChangeRequest) -> Result<Receipt, ChangeError> {
         // A dry run is no change that could be made twice, and its receipt is
         // none that the change itself may be given.
         let key = request.idempotency_key.clone();
         let Some(key) = key.filter(|_| !request.dry_run) else {
-            return self.change_now(breaker, &request);
+            return self.change_now(name, &request);
         };
         // Held while changing, so that two requests with one key change once.
         // Nothing in there waits.
         let mut made = self.made.lock();
-        let known = made
-            .iter()
-            .find(|made| made.breaker == breaker && made.key == key);
+        let subject = request.action.subject();
+        let known = made.iter().find(|made| {
+            made.request.action.subject() == subject && made.name == name && made.key == key
+        });
         if let Some(known) = known {
             // A receipt for something else would be a lie.
             return if known.request.is_same_change(&request) {
@@ -179,12 +205,12 @@ impl AdminSource for LocalSource {
                 Err(ChangeError::KeyUsed(known.request.action))
             };
         }
-        let receipt = self.change_now(breaker, &request)?;
+        let receipt = self.change_now(name, &request)?;
         if made.len() == MOST_RECEIPTS {
             made.pop_front();
         }
         made.push_back(Made {
-            breaker: breaker.to_owned(),
+            name: name.to_owned(),
             key,
             request,
             receipt: receipt.clone(),
@@ -219,13 +245,19 @@ mod tests {
         }
     }
 
-    async fn make(source: &LocalSource, request: &ChangeRequest) -> Result<Receipt, ChangeError> {
-        source.change("payment_api", request.clone()).await
+    async fn make(
+        source: &LocalSource,
+        request: &ChangeRequest,
+    ) -> Result<BreakerReceipt, ChangeError> {
+        match source.change("payment_api", request.clone()).await? {
+            Receipt::Breaker(receipt) => Ok(receipt),
+            Receipt::Pool(receipt) => panic!("{receipt:?}"),
+        }
     }
 
     #[tokio::test]
     async fn the_same_key_gets_the_same_receipt_and_the_change_is_made_once() {
-        for action in Action::ALL {
+        for action in Action::OF_BREAKERS {
             let source = source();
             if action == Action::Enable {
                 let set = ChangeRequest::new(Action::Disable);
@@ -282,7 +314,7 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_name_is_refused_with_the_nearest_and_makes_no_breaker() {
         let source = source();
-        for action in Action::ALL {
+        for action in Action::OF_BREAKERS {
             let request = ChangeRequest::new(action);
             let error = source.change("payment_apl", request).await.unwrap_err();
             let ChangeError::Unknown { nearest, .. } = error else {

@@ -7,6 +7,7 @@
 mod change;
 mod explain;
 mod local;
+mod receipt;
 mod refusal;
 mod request;
 mod routes;
@@ -16,10 +17,11 @@ mod thread;
 mod words;
 
 pub use crate::blackbox;
-pub use change::{Action, ChangeError, ChangeOutcome, ChangeRequest, Receipt};
+pub use change::{Action, ChangeError, ChangeRequest, NewLimits, Subject};
 pub use explain::Explanation;
 pub(crate) use explain::why;
 pub use local::BLOCKED_AFTER;
+pub use receipt::{BreakerReceipt, ChangeOutcome, PoolLimits, PoolReceipt, Receipt};
 pub use request::{ACTOR_HEADER, MOST_BODY, NOT_AFTER_HEADER};
 pub use routes::{admin_router, nearest};
 pub use source::{AdminSource, Condition, Observed, Unavailable};

@@ -13,10 +13,12 @@ impl From<ChangeError> for Problem {
     fn from(error: ChangeError) -> Self {
         let detail = error.to_string();
         match error {
-            ChangeError::Unknown { nearest, .. } => {
+            ChangeError::Unknown {
+                nearest, subject, ..
+            } => {
                 let advice = match nearest.first() {
                     Some(name) => format!("did you mean `{name}`?"),
-                    None => "GET /admin/circuit-breaker lists the names".to_owned(),
+                    None => format!("GET {} lists the names", subject.path()),
                 };
                 Self::not_found(detail)
                     .advice(advice)
@@ -45,8 +47,8 @@ impl From<ChangeError> for Problem {
                 .with("reason", "not_overridden"),
             ChangeError::Pending(action) => Self::conflict(detail)
                 .advice(
-                    "wait until the service has taken it or it is given up, then look at the \
-                     breaker and ask again",
+                    "wait until the service has taken it or it is given up, then look again and \
+                     ask again",
                 )
                 .with("reason", "pending")
                 .with("pending", action.as_str()),

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Action, ChangeRequest};
-use crate::problem::Problem;
+use super::{Action, ChangeRequest, NewLimits, Subject};
+use crate::{config::DatabaseConfig, problem::Problem};
 
 /// Who asks, as found out by whoever stands before the router.
 pub const ACTOR_HEADER: &str = "x-admin-actor";
@@ -46,6 +46,10 @@ struct Body {
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     if_generation: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool_size: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_overflow: Option<u32>,
 }
 
 impl ChangeRequest {
@@ -59,6 +63,8 @@ impl ChangeRequest {
                 .map(|lasts| humantime::format_duration(lasts).to_string()),
             reason: self.reason.clone(),
             if_generation: self.if_generation,
+            pool_size: self.limits.pool_size,
+            max_overflow: self.limits.max_overflow,
         };
         serde_json::to_value(body).expect("texts and a number are written as JSON")
     }
@@ -125,16 +131,13 @@ fn bad_query(action: Action, given: &str) -> Problem {
 
 fn read_body(action: Action, body: &[u8]) -> Result<ChangeRequest, Problem> {
     let mut request = ChangeRequest::new(action);
-    if body.is_empty() {
+    // Only a resize has something that must be said.
+    if body.is_empty() && action != Action::Resize {
         return Ok(request);
     }
     let refused = |why: String| {
         let what = format!("the body is not what {} takes: {why}", action.path());
-        Problem::bad_request(what).advice(if action.sets().is_some() {
-            r#"send no body, or {"for": "30m", "reason": "…", "if_generation": 7}, all optional"#
-        } else {
-            r#"send no body, or {"reason": "…", "if_generation": 7}, both optional"#
-        })
+        Problem::bad_request(what).advice(takes(action))
     };
     // serde reads a struct from an array, too: `[]` would be a reset.
     if !body.trim_ascii_start().starts_with(b"{") {
@@ -147,6 +150,10 @@ fn read_body(action: Action, body: &[u8]) -> Result<ChangeRequest, Problem> {
         }
         request.lasts = Some(lasts(given)?);
     }
+    if action.subject() != Subject::Breaker && body.if_generation.is_some() {
+        return Err(refused("a pool has no generation".to_owned()));
+    }
+    request.limits = limits(action, &body).map_err(refused)?;
     let too_long = |reason: &String| reason.len() > MOST_TEXT;
     if body.reason.as_ref().is_some_and(too_long) {
         return Err(Problem::bad_request("the reason is too long")
@@ -155,6 +162,50 @@ fn read_body(action: Action, body: &[u8]) -> Result<ChangeRequest, Problem> {
     request.reason = body.reason;
     request.if_generation = body.if_generation;
     Ok(request)
+}
+
+/// What the body may be, for who sent another one.
+const fn takes(action: Action) -> &'static str {
+    match action {
+        Action::ForceOpen | Action::Disable | Action::MetricsOnly => {
+            r#"send no body, or {"for": "30m", "reason": "…", "if_generation": 7}, all optional"#
+        }
+        Action::Reset | Action::Enable => {
+            r#"send no body, or {"reason": "…", "if_generation": 7}, both optional"#
+        }
+        Action::Recycle => r#"send no body, or {"reason": "…"}"#,
+        Action::Resize => {
+            r#"send {"pool_size": 30, "max_overflow": 20, "reason": "…"}; one of the numbers is enough, and the other stays"#
+        }
+    }
+}
+
+/// The limits that a pool is to have, as the configuration allows them.
+fn limits(action: Action, body: &Body) -> Result<NewLimits, String> {
+    let given = NewLimits {
+        pool_size: body.pool_size,
+        max_overflow: body.max_overflow,
+    };
+    if action != Action::Resize {
+        return match given {
+            NewLimits {
+                pool_size: None,
+                max_overflow: None,
+            } => Ok(given),
+            _ => Err("`pool_size` and `max_overflow` are for a resize".to_owned()),
+        };
+    }
+    let most = DatabaseConfig::MOST_CONNECTIONS;
+    match (given.pool_size, given.max_overflow) {
+        (None, None) => Err("neither `pool_size` nor `max_overflow` is given".to_owned()),
+        (Some(size), _) if !(1..=most).contains(&size) => {
+            Err(format!("`pool_size` is {size}, allowed: 1 to {most}"))
+        }
+        (_, Some(overflow)) if overflow > most => Err(format!(
+            "`max_overflow` is {overflow}, allowed: 0 to {most}"
+        )),
+        _ => Ok(given),
+    }
 }
 
 fn lasts(given: &str) -> Result<Duration, Problem> {
@@ -223,7 +274,7 @@ mod tests {
             dry_run: true,
             watch: None,
         };
-        for action in Action::ALL {
+        for action in Action::OF_BREAKERS {
             assert_eq!(parse(action, "dry_run").as_ref(), Ok(&dry), "{action}");
         }
         let watched = Query {
@@ -245,7 +296,7 @@ mod tests {
 
     #[test]
     fn the_body_is_an_object_or_nothing() {
-        for action in Action::ALL {
+        for action in Action::OF_BREAKERS {
             let bare = ChangeRequest::new(action);
             for same in ["", " {}", r#"{"reason": null, "for": null}"#] {
                 assert_eq!(body(action, same).as_ref(), Ok(&bare), "{action} {same}");
@@ -297,7 +348,7 @@ mod tests {
 
     #[test]
     fn what_is_put_to_a_service_is_read_there_as_it_was_meant() {
-        for action in Action::ALL {
+        for action in Action::OF_BREAKERS {
             let request = ChangeRequest {
                 lasts: action.sets().map(|_| Duration::from_millis(5_400_250)),
                 reason: Some("their \"maintenance\"".into()),
@@ -306,6 +357,54 @@ mod tests {
             };
             assert_eq!(body(action, &request.body().to_string()), Ok(request));
         }
+    }
+
+    #[test]
+    fn a_resize_says_at_least_one_limit_that_the_configuration_would_take() {
+        let limits = |given: &str| body(Action::Resize, given).map(|request| request.limits);
+        let new = |pool_size, max_overflow| NewLimits {
+            pool_size,
+            max_overflow,
+        };
+        for (given, meant) in [
+            (
+                r#"{"pool_size": 30, "max_overflow": 20}"#,
+                new(Some(30), Some(20)),
+            ),
+            (
+                r#"{"pool_size": 10000, "reason": "INC-7"}"#,
+                new(Some(10_000), None),
+            ),
+            (r#"{"max_overflow": 0}"#, new(None, Some(0))),
+        ] {
+            assert_eq!(limits(given), Ok(meant), "{given}");
+            let request = body(Action::Resize, given).unwrap();
+            assert_eq!(limits(&request.body().to_string()), Ok(meant));
+        }
+        for bad in [
+            "",
+            "{}",
+            r#"{"reason": "bigger"}"#,
+            r#"{"pool_size": 0}"#,
+            r#"{"pool_size": 10001}"#,
+            r#"{"max_overflow": 10001}"#,
+            r#"{"pool_size": -1}"#,
+            r#"{"pool_size": "30"}"#,
+            r#"{"pool_size": 30.5}"#,
+            r#"{"pool_size": 30, "if_generation": 7}"#,
+            r#"{"pool_size": 30, "for": "30m"}"#,
+        ] {
+            assert_eq!(limits(bad), Err(StatusCode::BAD_REQUEST), "{bad}");
+        }
+        for action in [Action::Recycle, Action::Reset] {
+            let refused = body(action, r#"{"pool_size": 30}"#);
+            assert_eq!(refused, Err(StatusCode::BAD_REQUEST), "{action}");
+        }
+        assert!(body(Action::Recycle, "").is_ok());
+        let text = |most: u32| format!("database: {{pool_size: {most}, max_overflow: {most}}}");
+        let takes = |most| crate::config::Config::parse("config.yaml", text(most), []).is_ok();
+        let most = DatabaseConfig::MOST_CONNECTIONS;
+        assert_eq!((takes(most), takes(most + 1)), (true, false));
     }
 
     #[test]
@@ -346,7 +445,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            for action in Action::ALL {
+            for action in Action::OF_BREAKERS.into_iter().chain(Action::OF_POOLS) {
                 let _ = read_body(action, &bytes);
             }
         }

@@ -5,6 +5,8 @@
 //! `X-State-Age-Ms` for those who want to know better) and what is known of
 //! the service (`X-Service-Condition`).
 
+mod pools;
+
 use std::time::Duration;
 
 use axum::{
@@ -23,8 +25,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    Action, AdminSource, ChangeError, ChangeOutcome, ChangeRequest, Condition, MOST_BODY, Observed,
-    Receipt, explain::Explanation, request,
+    Action, AdminSource, BreakerReceipt, ChangeError, ChangeOutcome, ChangeRequest, Condition,
+    MOST_BODY, Observed, Receipt, Subject, explain::Explanation, request,
 };
 use crate::{
     problem::Problem,
@@ -42,11 +44,17 @@ pub fn admin_router<S: AdminSource>(source: S) -> Router {
         .route("/admin/circuit-breaker/{svc}/state", get(state::<S>))
         .route("/admin/circuit-breaker/{svc}/explain", get(explain::<S>))
         .route("/admin/circuit-breaker/{svc}/events", get(events::<S>))
-        .route("/admin/pools", get(pools::<S>))
+        .route("/admin/pools", get(pools::list::<S>))
+        .route("/admin/pools/{name}", get(pools::detail::<S>))
+        .route(
+            "/admin/pools/{name}/connections",
+            get(pools::connections::<S>),
+        )
         .route("/admin/config", get(config::<S>));
-    // POST …/reset, /force-open, /disable, /metrics-only, /enable
-    for action in Action::ALL {
-        let path = format!("/admin/circuit-breaker/{{svc}}/{}", action.path());
+    // POST …/reset, /force-open, /disable, /metrics-only, /enable, /resize, /recycle
+    for action in Action::OF_BREAKERS.into_iter().chain(Action::OF_POOLS) {
+        let listed = action.subject().path();
+        let path = format!("{listed}/{{svc}}/{}", action.path());
         router = router.route(&path, by_hand(action));
     }
     router
@@ -139,14 +147,6 @@ async fn events<S: AdminSource>(
     ))
 }
 
-async fn pools<S: AdminSource>(Source(source): Source<S>) -> Result<Response, Problem> {
-    let observed = source.observe().await?;
-    Ok(aged(
-        &observed,
-        &json!({ "pools": observed.snapshot.pools }),
-    ))
-}
-
 async fn config<S: AdminSource>(Source(source): Source<S>) -> Result<Response, Problem> {
     let observed = source.observe().await?;
     Ok(aged(&observed, &observed.snapshot.config))
@@ -160,7 +160,7 @@ fn by_hand<S: AdminSource>(action: Action) -> MethodRouter<S> {
               RawQuery(query): RawQuery,
               headers: HeaderMap,
               body: Result<Bytes, BytesRejection>| async move {
-            let Path(name) = name.map_err(bad_path)?;
+            let Path(name) = name.map_err(|error| bad_path(action.subject(), &error))?;
             let query = query.unwrap_or_default();
             let (request, watched) = request::read(action, &query, &headers, body)?;
             change(&source, &name, request, watched).await
@@ -175,12 +175,12 @@ async fn change<S: AdminSource>(
     watched: Option<Duration>,
 ) -> Result<Response, Problem> {
     let mut receipt = source.change(name, request).await?;
-    if receipt.outcome == ChangeOutcome::Applied
-        && let Some(watched) = watched
+    if let (Receipt::Breaker(receipt), Some(watched)) = (&mut receipt, watched)
+        && receipt.outcome == ChangeOutcome::Applied
     {
-        watch(source, &mut receipt, watched).await;
+        watch(source, receipt, watched).await;
     }
-    let status = match receipt.outcome {
+    let status = match receipt.outcome() {
         ChangeOutcome::Pending => StatusCode::ACCEPTED,
         ChangeOutcome::Applied | ChangeOutcome::DryRun | ChangeOutcome::Reopened => StatusCode::OK,
     };
@@ -188,7 +188,7 @@ async fn change<S: AdminSource>(
 }
 
 /// Looks after a reset for a while and says so if the circuit opens again.
-async fn watch<S: AdminSource>(source: &S, receipt: &mut Receipt, watch: Duration) {
+async fn watch<S: AdminSource>(source: &S, receipt: &mut BreakerReceipt, watch: Duration) {
     let started = tokio::time::Instant::now();
     let mut ticks = tokio::time::interval(WATCH_EVERY);
     while started.elapsed() < watch {
@@ -213,11 +213,12 @@ fn find(
     observed: &Observed,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<&BreakerSnapshot, Problem> {
-    let Path(name) = name.map_err(bad_path)?;
+    let Path(name) = name.map_err(|error| bad_path(Subject::Breaker, &error))?;
     let snapshot = &observed.snapshot;
     snapshot.breaker(&name).ok_or_else(|| {
         let names = snapshot.all_breakers().map(|breaker| breaker.name.as_str());
         ChangeError::Unknown {
+            subject: Subject::Breaker,
             nearest: nearest(&name, names),
             name,
         }
@@ -332,7 +333,7 @@ fn date(observed: &Observed, response: &mut Response) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
-fn bad_path(rejection: PathRejection) -> Problem {
+fn bad_path(subject: Subject, rejection: &PathRejection) -> Problem {
     Problem::new(
         StatusCode::BAD_REQUEST,
         format!(
@@ -340,7 +341,7 @@ fn bad_path(rejection: PathRejection) -> Problem {
             rejection.body_text()
         ),
     )
-    .advice("GET /admin/circuit-breaker lists the names")
+    .advice(format!("GET {} lists the names", subject.path()))
 }
 
 async fn method_not_allowed() -> Problem {

@@ -13,10 +13,11 @@ pub trait AdminSource: Clone + Send + Sync + 'static {
     /// The newest picture of the service that can be had in time.
     fn observe(&self) -> impl Future<Output = Result<Observed, Unavailable>> + Send;
 
-    /// Makes a change to one breaker, or says why it did not.
+    /// Makes a change to the breaker or the pool of that name, or says why it
+    /// did not.
     fn change(
         &self,
-        breaker: &str,
+        name: &str,
         request: ChangeRequest,
     ) -> impl Future<Output = Result<Receipt, ChangeError>> + Send;
 }

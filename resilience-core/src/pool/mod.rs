@@ -1,124 +1,177 @@
-//! A PostgreSQL pool that says how large it is and how much of it is in use.
+//! A PostgreSQL pool that survives its database.
 //!
-//! deadpool-postgres does the pooling; this puts the settings of
-//! [`DatabaseConfig`] in force and names its errors.
+//! What a caller gets, and from whom:
+//!
+//! - [`Pool::get`] waits for a connection in a fair queue (`queue.rs`), never longer
+//!   than `pool_timeout`. An exhausted pool and a database that is down are
+//!   different errors, and say what there is to say.
+//! - While the server is down callers wait, and one prober dials (`gate.rs`,
+//!   `dialer.rs`); when it is back they are served at once.
+//! - [`Connection`] has the methods of `tokio_postgres::Client`; each statement is
+//!   timed, has a deadline, and is cancelled on the server when it is given up.
+//! - What a user leaves behind in a session is cleaned before the next user has it
+//!   (`clean.rs`).
+//! - Who holds connections, since when and with which statement is in the
+//!   [snapshot](Pool::snapshot); who holds one for too long is in the log.
+//!
+//! The pool never sends a statement twice: one that may have reached the server is
+//! the caller's to repeat.
 
+mod address;
+mod cached;
+mod cancel;
+mod checkout;
+mod clean;
+mod connection;
+mod desk;
 pub mod diagnosis;
+mod dial;
+mod dialer;
+mod error;
+mod gate;
+mod inner;
+mod lazy;
+mod operation;
+mod picture;
+mod queue;
+mod report;
+mod session;
+mod settings;
+mod sql;
+mod statement;
+mod stats;
+mod stream;
+mod transaction;
+mod watch;
 
-use std::time::{Duration, Instant};
-
-use deadpool_postgres::{
-    Client, Manager, ManagerConfig, PoolError as DeadpoolError, RecyclingMethod, Runtime,
-    TimeoutType,
+use std::{
+    future::Future,
+    panic::Location,
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
-use tokio_postgres::NoTls;
 
-use crate::{config::DatabaseConfig, snapshot::PoolSnapshot};
+use parking_lot::Mutex;
+use tokio_postgres::{
+    NoTls, Socket,
+    tls::{MakeTlsConnect, TlsConnect},
+};
 
-/// How long a new connection may take to be made.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+pub use cached::QueryCache;
+pub use cancel::CancelStream;
+pub use checkout::{Checkout, CheckoutFuture};
+pub use connection::Connection;
+pub use dial::{ConnectError, ConnectErrorKind, Tls};
+pub use error::{Exhausted, PoolError, QueryError, Unreachable};
+pub use lazy::{LazyConnection, PoolLayer, PoolService};
+pub use sql::{Prepared, Sql};
+pub use stream::{CopyOutStream, RowStream};
+pub use transaction::{Transaction, TransactionBuilder};
 
-/// A pool of PostgreSQL connections. A handle: clones share the connections.
+use crate::{clock::Clock, config::DatabaseConfig, snapshot::PoolSnapshot};
+use dial::{Over, Transport};
+use inner::Inner;
+use settings::{Settings, limits};
+
+/// A pool of PostgreSQL connections. A handle: clones share the connections, and
+/// those are closed with the last one.
 #[derive(Clone, Debug)]
 pub struct Pool {
-    inner: deadpool_postgres::Pool,
-    name: String,
-    size: u32,
+    inner: Arc<Inner>,
+    base: Arc<Base>,
 }
 
-/// Why there was no connection.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PoolError {
-    /// The URL cannot be used.
-    #[error("the database URL is not usable")]
-    Url(#[source] tokio_postgres::Error),
-    /// The pool could not be made.
-    #[error("the pool cannot be made")]
-    Build(#[source] deadpool_postgres::BuildError),
-    /// All connections were out for as long as a caller may wait. Begins with
-    /// the words that the runbook greps for.
-    #[error("Connection pool exhausted: size:{size} in_use:{in_use} waited:{waited:?}")]
-    Exhausted {
-        /// The limit: pool_size + max_overflow.
-        size: u32,
-        /// How many were checked out.
-        in_use: u32,
-        /// How long the caller waited.
-        waited: Duration,
-    },
-    /// The database did not take a connection, or not in time.
-    #[error("no connection to the database")]
-    Database(#[source] DeadpoolError),
-}
-
-impl PoolError {
-    /// The one place where an error becomes a class of the log.
-    #[must_use]
-    pub const fn class(&self) -> &'static str {
-        match self {
-            Self::Url(_) | Self::Build(_) => "pool_config",
-            Self::Exhausted { .. } => "pool_exhausted",
-            Self::Database(_) => "database_connect",
-        }
-    }
+/// What a configuration is laid over, and the one in force.
+#[derive(Debug)]
+struct Base {
+    postgres: tokio_postgres::Config,
+    config: Mutex<DatabaseConfig>,
 }
 
 impl Pool {
-    /// A pool of the database at `url`. Connections are made when needed, so
-    /// this succeeds while the database is down.
+    /// A pool of the database at `url`, without TLS. Connections are made when
+    /// they are needed, so this succeeds while the database is down.
+    ///
+    /// The URL may name several hosts and `target_session_attrs=read-write`: then
+    /// a connection is made to the first that takes writes.
     ///
     /// # Errors
     ///
-    /// [`PoolError::Url`], [`PoolError::Build`].
+    /// [`PoolError::Url`].
     pub fn new(name: &str, url: &str, config: &DatabaseConfig) -> Result<Self, PoolError> {
-        let mut postgres: tokio_postgres::Config = url.parse().map_err(PoolError::Url)?;
-        if postgres.get_connect_timeout().is_none() {
-            postgres.connect_timeout(CONNECT_WITHIN);
-        }
-        if let Some(timeout) = config.statement_timeout {
-            // At connect, and not by SET: so it survives a RESET.
-            let given = postgres.get_options().unwrap_or_default();
-            let options = format!("{given} -c statement_timeout={}", timeout.as_millis());
-            postgres.options(options.trim());
-        }
-        let manager = Manager::from_config(
+        Self::with_tls(name, url, config, NoTls)
+    }
+
+    /// The same, over a TLS connector of tokio-postgres, such as
+    /// `tokio-postgres-rustls`. Whether it is used, `sslmode` in the URL says.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError::Url`].
+    pub fn with_tls<T>(
+        name: &str,
+        url: &str,
+        config: &DatabaseConfig,
+        tls: T,
+    ) -> Result<Self, PoolError>
+    where
+        T: Tls,
+        <T as MakeTlsConnect<Socket>>::Stream: Send + 'static,
+        <T as MakeTlsConnect<Socket>>::TlsConnect: Send,
+        <<T as MakeTlsConnect<Socket>>::TlsConnect as TlsConnect<Socket>>::Future: Send,
+        <T as MakeTlsConnect<CancelStream>>::Stream: Send,
+        <T as MakeTlsConnect<CancelStream>>::TlsConnect: Send,
+        <<T as MakeTlsConnect<CancelStream>>::TlsConnect as TlsConnect<CancelStream>>::Future: Send,
+    {
+        let postgres = url
+            .parse()
+            .map_err(|error: tokio_postgres::Error| PoolError::Url(error::causes(&error)))?;
+        Ok(Self::build(
+            name,
             postgres,
-            NoTls,
-            ManagerConfig {
-                recycling_method: RecyclingMethod::Fast,
-            },
-        );
-        let size = config.pool_size.saturating_add(config.max_overflow);
-        let inner = deadpool_postgres::Pool::builder(manager)
-            .max_size(usize::try_from(size).unwrap_or(usize::MAX))
-            .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(config.pool_timeout))
-            .create_timeout(Some(CONNECT_WITHIN))
-            .build()
-            .map_err(PoolError::Build)?;
-        Ok(Self {
-            inner,
-            name: name.to_owned(),
-            size,
-        })
+            config,
+            Box::new(Over(tls)),
+            Clock::precise(),
+        ))
+    }
+
+    fn build(
+        name: &str,
+        postgres: tokio_postgres::Config,
+        config: &DatabaseConfig,
+        transport: Box<dyn Transport>,
+        clock: Clock,
+    ) -> Self {
+        let settings = Settings::new(&postgres, config);
+        let inner = Inner::new(name, limits(config), settings, transport, clock);
+        Self {
+            inner: Arc::new(inner),
+            base: Arc::new(Base {
+                postgres,
+                config: Mutex::new(config.clone()),
+            }),
+        }
     }
 
     /// A connection; back in the pool when dropped.
     ///
+    /// Remembers the line that calls it, for reports of leaks. Dropping the future
+    /// leaves the queue and loses nothing.
+    ///
     /// # Errors
     ///
-    /// [`PoolError::Exhausted`] after `pool_timeout`, [`PoolError::Database`].
-    pub async fn get(&self) -> Result<Client, PoolError> {
-        let asked = Instant::now();
-        self.inner.get().await.map_err(|error| match error {
-            DeadpoolError::Timeout(TimeoutType::Wait) => PoolError::Exhausted {
-                size: self.size,
-                in_use: self.snapshot().in_use,
-                waited: asked.elapsed(),
-            },
-            other => PoolError::Database(other),
-        })
+    /// After `pool_timeout`: [`PoolError::Exhausted`] if the server answers,
+    /// [`PoolError::Unreachable`] if not; the latter at once when waiting does not
+    /// help, as with a password that the server refuses.
+    #[track_caller]
+    pub fn get(&self) -> impl Future<Output = Result<Connection, PoolError>> + Send + '_ {
+        self.get_at(Location::caller())
+    }
+
+    fn get_at(
+        &self,
+        place: &'static Location<'static>,
+    ) -> impl Future<Output = Result<Connection, PoolError>> + Send + '_ {
+        self.inner.checkout(place)
     }
 
     /// Asks the database for an answer over a connection of the pool.
@@ -127,44 +180,62 @@ impl Pool {
     ///
     /// What stood in the way, with its causes, as one line.
     pub async fn ping(&self) -> Result<(), String> {
-        let client = self.get().await.map_err(|error| causes(&error))?;
-        client
+        let connection = self.get().await.map_err(|error| error::causes(&error))?;
+        connection
             .batch_execute("SELECT 1")
             .await
-            .map_err(|error| causes(&error))
+            .map_err(|error| error::causes(&error))
+    }
+
+    /// Changes the limits while the pool works. Connections that are out are not
+    /// taken away: those above the new limit are closed when they are returned, and
+    /// none is made until there is room.
+    pub fn resize(&self, pool_size: u32, max_overflow: u32) {
+        let limits = queue::Limits {
+            pool_size: pool_size.max(1),
+            max_overflow,
+        };
+        for session in self.inner.queue.resize(limits) {
+            self.inner.end(session);
+        }
+        self.inner.want_more();
+    }
+
+    /// Replaces every connection: the idle ones at once, the others when they are
+    /// returned. How many there are.
+    pub fn recycle(&self) -> u32 {
+        self.inner.epoch.fetch_add(1, Relaxed);
+        let open = self.inner.queue.counts().open;
+        for session in self.inner.queue.take_idle(|_| true) {
+            self.inner.retire(session);
+        }
+        open
+    }
+
+    /// Puts other settings in force. Limits and deadlines hold from now on; what a
+    /// connection is made with, from the next one on.
+    pub fn configure(&self, config: &DatabaseConfig) {
+        let before = std::mem::replace(&mut *self.base.config.lock(), config.clone());
+        let settings = Settings::new(&self.base.postgres, config);
+        self.inner.settings.store(Arc::new(settings));
+        // What was set by hand meanwhile stays, unless the file has changed.
+        if limits(&before) != limits(config) {
+            self.resize(config.pool_size, config.max_overflow);
+        }
+        if before.statement_timeout != config.statement_timeout {
+            self.recycle();
+        }
     }
 
     /// Its name, the `pool` label of its metrics.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.inner.name
     }
 
-    /// Size and use now.
+    /// What there is to see of it now. Takes each lock for a moment.
     #[must_use]
     pub fn snapshot(&self) -> PoolSnapshot {
-        let status = self.inner.status();
-        let in_use = status.size.saturating_sub(status.available);
-        PoolSnapshot {
-            name: self.name.clone(),
-            size: self.size,
-            in_use: u32::try_from(in_use).unwrap_or(u32::MAX),
-            ..PoolSnapshot::default()
-        }
+        self.inner.picture()
     }
-}
-
-/// An error and what caused it, on one line.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        // Some libraries print their source themselves.
-        if !line.contains(&text) {
-            line += &format!(": {text}");
-        }
-        cause = error.source();
-    }
-    line
 }

@@ -17,6 +17,7 @@ use super::{
     Resilience, Running, StartError,
     events::observer,
     parts::{Parts, source_of},
+    pools::Pools,
 };
 use crate::{
     breaker::Registry,
@@ -121,7 +122,7 @@ impl ResilienceBuilder {
             config,
             health: Health::new(),
             http: HttpMetrics::new(),
-            pools: Mutex::default(),
+            pools: Pools::default(),
             clock: Clock::default(),
             heartbeat_ns: AtomicU64::new(0),
             former,
@@ -141,7 +142,8 @@ impl ResilienceBuilder {
         };
         let plan = Plan {
             black_box,
-            source: LocalSource::new(Arc::clone(&take), parts.registry.clone()),
+            source: LocalSource::new(Arc::clone(&take), parts.registry.clone())
+                .with_pools(parts.pools.clone()),
             take,
             changed,
             write_failures: Arc::clone(&parts.write_failures),

@@ -4,6 +4,9 @@ mod builder;
 mod error;
 mod events;
 mod parts;
+mod pools;
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +17,9 @@ use tokio::task::AbortHandle;
 
 pub use builder::ResilienceBuilder;
 pub use error::StartError;
+#[cfg(test)]
+pub(crate) use pools::ManagedPool;
+pub(crate) use pools::Pools;
 
 use crate::{
     breaker::{CircuitBreaker, KeyedBreakers, KeyedConfig, Registry},
@@ -160,18 +166,17 @@ impl Resilience {
     }
 
     /// Shows a PostgreSQL pool in metrics, the admin API and `/health/ready`,
-    /// where it is the check `database`.
+    /// where it is the check `database`; from then on it can be resized and
+    /// recycled over the admin API, and a change of `database` in the
+    /// configuration is put in force on it. It takes the place of a pool of the
+    /// same name.
     #[cfg(feature = "postgres")]
     pub fn add_pool(&self, pool: &crate::pool::Pool) {
         use std::time::Duration;
 
         use crate::health::CheckOk;
 
-        let shown = pool.clone();
-        self.parts
-            .pools
-            .lock()
-            .push(Box::new(move || shown.snapshot()));
+        self.parts.pools.add(Arc::new(pool.clone()));
         let (pool, severity) = (pool.clone(), self.config().ready().database);
         let (every, within) = (Duration::from_secs(1), Duration::from_secs(2));
         let added = self

@@ -12,6 +12,7 @@ use std::{
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
+use super::pools::Pools;
 use crate::{
     breaker::{CircuitBreaker, KeyedBreakers, KeyedConfig, Registry},
     clock::Clock,
@@ -20,9 +21,7 @@ use crate::{
     health::Health,
     http::HttpMetrics,
     log::{self, LogHandle},
-    snapshot::{
-        BlackBoxSnapshot, BreakerSnapshot, FORMAT, HealthStatus, PoolSnapshot, Snapshot, State,
-    },
+    snapshot::{BlackBoxSnapshot, BreakerSnapshot, FORMAT, HealthStatus, Snapshot, State},
 };
 
 /// Events in one snapshot, over all breakers: a black box stays small.
@@ -45,7 +44,7 @@ pub(super) struct Parts {
     pub(super) config: ConfigStore,
     pub(super) health: Health,
     pub(super) http: HttpMetrics,
-    pub(super) pools: Mutex<Vec<TakePool>>,
+    pub(super) pools: Pools,
     pub(super) clock: Clock,
     /// Clock reading of the last beat; 0 before the first.
     pub(super) heartbeat_ns: AtomicU64,
@@ -56,8 +55,6 @@ pub(super) struct Parts {
     pub(super) log: Option<LogHandle>,
     pub(super) creation: Mutex<()>,
 }
-
-pub(super) type TakePool = Box<dyn Fn() -> PoolSnapshot + Send + Sync>;
 
 impl Parts {
     pub(super) fn breaker(&self, name: &str, config: &Config) -> CircuitBreaker {
@@ -149,7 +146,7 @@ impl Parts {
             Reload::Applied(config) => {
                 self.apply(&config);
                 if config.database() != before.database() {
-                    tracing::warn!("`database` was changed: it takes effect at the next start");
+                    self.pools.configure(before.database(), config.database());
                 }
                 tracing::info!(
                     "the configuration was reloaded from {}",
@@ -214,7 +211,7 @@ impl Parts {
                 .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
             breakers: within_budget(self.registry.snapshot()),
             keyed: self.registry.keyed_snapshot(),
-            pools: self.pools.lock().iter().map(|take| take()).collect(),
+            pools: self.pools.snapshot(),
             health: self.health.snapshot(),
             config: self.config.snapshot(),
             http: self.http.snapshot(),

@@ -113,6 +113,41 @@ async fn a_black_box_of_another_service_is_set_aside_and_counted() {
     assert!(dir.path().join("payments-api.blackbox.refused").exists());
 }
 
+#[tokio::test]
+async fn a_changed_database_section_is_put_in_force_and_only_what_changed_undoes_a_resize() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.yaml");
+    let write = |database: &str| std::fs::write(&file, format!("database: {database}")).unwrap();
+    write("{pool_size: 20, max_overflow: 10}");
+    let resilience = builder(dir.path()).config_file(&file).start().unwrap();
+    let pool = testing::FakePool::named("main", 20, 10);
+    resilience.parts.pools.add(Arc::new(pool.clone()));
+    resilience.parts.poll_config();
+    assert_eq!(pool.configured(), []);
+
+    pools::ManagedPool::resize(&pool, 40, 5);
+    write("{pool_size: 20, max_overflow: 10, slow_query: 250ms}");
+    resilience.parts.poll_config();
+    assert_eq!(pool.limits(), (40, 5));
+    let configured = pool.configured();
+    let slow_query = configured.last().unwrap().slow_query;
+    assert_eq!(slow_query, Some(Duration::from_millis(250)));
+
+    write("{pool_size: 25, max_overflow: 10, slow_query: 250ms}");
+    resilience.parts.poll_config();
+    assert_eq!(pool.limits(), (25, 5));
+    assert_eq!(resilience.snapshot().pools[0].size, 30);
+}
+
+#[tokio::test]
+async fn a_pool_takes_the_place_of_one_of_the_same_name() {
+    let pools = Pools::default();
+    pools.add(Arc::new(testing::FakePool::named("main", 1, 0)));
+    pools.add(Arc::new(testing::FakePool::named("main", 2, 0)));
+    let sizes: Vec<_> = pools.snapshot().iter().map(|pool| pool.size).collect();
+    assert_eq!(sizes, [2]);
+}
+
 fn by() -> ByHand {
     ByHand {
         actor: Some("on-call".into()),

@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -11,6 +12,7 @@ use pin_project_lite::pin_project;
 use tracing::Span;
 
 use super::{CorrelationId, X_CORRELATION_ID};
+use crate::request::Request;
 
 pin_project! {
     /// Response future of [`CorrelationIdService`](super::CorrelationIdService).
@@ -20,6 +22,7 @@ pin_project! {
         pub(super) inner: F,
         pub(super) span: Span,
         pub(super) id: CorrelationId,
+        pub(super) current: Option<Arc<Request>>,
     }
 }
 
@@ -32,7 +35,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         // Entered for this poll only: the thread does other work in between.
-        let result = this.span.in_scope(|| this.inner.poll(cx));
+        let result = Request::within(this.current, || this.span.in_scope(|| this.inner.poll(cx)));
         let mut response = ready!(result)?;
         response
             .headers_mut()

@@ -71,6 +71,11 @@ impl CorrelationId {
         &self.0
     }
 
+    /// The same text, shared.
+    pub(super) fn text(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+
     pub(super) fn header_value(&self) -> HeaderValue {
         HeaderValue::from_str(&self.0).expect("an id is made of visible ASCII only")
     }

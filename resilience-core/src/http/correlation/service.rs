@@ -6,7 +6,7 @@ use ::http::{Request, Response};
 use tower_service::Service;
 
 use super::{CorrelationId, CorrelationIdFuture};
-use crate::log::correlation_span;
+use crate::{log::correlation_span, request};
 
 /// Service made by [`CorrelationIdLayer`](super::CorrelationIdLayer).
 #[derive(Clone, Debug)]
@@ -31,7 +31,14 @@ where
         let span = correlation_span(id.as_str());
         request.extensions_mut().insert(id.clone());
         // `call` may already work and log; it belongs to the request too.
-        let inner = span.in_scope(|| self.inner.call(request));
-        CorrelationIdFuture { inner, span, id }
+        let mut current = Some(request::Request::new(id.text()));
+        let inner =
+            request::Request::within(&mut current, || span.in_scope(|| self.inner.call(request)));
+        CorrelationIdFuture {
+            inner,
+            span,
+            id,
+            current,
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The middleware around a real router.
 
-use ::http::Request;
+use ::http::Request as HttpRequest;
 use axum::{Extension, Router, body::Body, response::IntoResponse, routing::get};
 use tower::ServiceExt;
 
@@ -23,7 +23,7 @@ fn app() -> Router {
 }
 
 async fn answered(headers: &[(&str, &str)]) -> (String, String) {
-    let mut request = Request::get("/");
+    let mut request = HttpRequest::get("/");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -81,4 +81,29 @@ fn each_line_of_a_request_has_its_id_and_no_other_ones() {
     assert_eq!(count(" correlation_id:two before"), 1, "{lines:?}");
     assert_eq!(count(" correlation_id:two after"), 1, "{lines:?}");
     assert_eq!(count(" - outside"), 1, "{lines:?}");
+}
+
+#[tokio::test]
+async fn the_request_that_is_polled_is_the_current_one_and_no_other() {
+    async fn handler() -> String {
+        let current = || Request::current().map(|request| request.correlation_id().to_string());
+        let before = current();
+        tokio::task::yield_now().await;
+        let spawned = tokio::spawn(async move { current() });
+        format!("{before:?} {:?} {:?}", current(), spawned.await.unwrap())
+    }
+    let app = Router::new()
+        .route("/", get(handler))
+        .layer(CorrelationIdLayer::new());
+    let answered = async |id: &'static str| {
+        let request = HttpRequest::get("/").header(X_CORRELATION_ID, id);
+        let request = request.body(Body::empty()).unwrap();
+        let body = app.clone().oneshot(request).await.unwrap().into_body();
+        axum::body::to_bytes(body, 1024).await.unwrap()
+    };
+    // On one thread, so that each yield lets the other request go on.
+    let (one, two) = tokio::join!(answered("one"), answered("two"));
+    assert_eq!(one, r#"Some("one") Some("one") None"#);
+    assert_eq!(two, r#"Some("two") Some("two") None"#);
+    assert!(Request::current().is_none());
 }

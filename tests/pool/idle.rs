@@ -1,0 +1,58 @@
+//! Connections that nobody uses, or that are old.
+
+use super::support::{config, pid, pool, postgres, until};
+
+#[tokio::test]
+async fn one_that_is_idle_for_long_is_closed() {
+    let postgres = postgres().await;
+    let pool = pool(&postgres, "pool_size: 2, idle_timeout: 1s");
+    drop((pool.get().await.unwrap(), pool.get().await.unwrap()));
+    assert_eq!(pool.snapshot().idle, 2);
+    until("none is left", async || pool.snapshot().open == 0).await;
+    assert_eq!(pool.snapshot().totals.recycled, 2);
+}
+
+#[tokio::test]
+async fn one_that_is_old_is_replaced() {
+    let postgres = postgres().await;
+    let pool = pool(&postgres, "pool_size: 1, max_overflow: 0, max_lifetime: 1s");
+    let first = pid(&pool.get().await.unwrap()).await;
+    until("another", async || {
+        pid(&pool.get().await.unwrap()).await != first
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_idle_one_is_asked_for_a_sign_of_life_and_a_dead_one_is_gone_before_a_caller_comes() {
+    let postgres = postgres().await;
+    let proxy =
+        resilience_examples::proxy::Proxy::start(([127, 0, 0, 1], postgres.port()).into()).unwrap();
+    let url = postgres.url().replace(
+        &postgres.port().to_string(),
+        &proxy.address().port().to_string(),
+    );
+    let settings = "pool_size: 1, keepalive: 1s, connect_timeout: 1s";
+    let pool = resilience_core::pool::Pool::new("test", &url, &config(settings)).unwrap();
+    let first = pid(&pool.get().await.unwrap()).await;
+    // The server side is gone, and nobody told the client.
+    proxy.half_open();
+    until("it is gone", async || pool.snapshot().open == 0).await;
+    assert_ne!(pid(&pool.get().await.unwrap()).await, first);
+}
+
+#[tokio::test]
+async fn all_are_replaced_on_request_the_idle_ones_at_once_and_the_others_when_they_are_back() {
+    let postgres = postgres().await;
+    let pool = pool(&postgres, "pool_size: 2, max_overflow: 0");
+    let (held, idle) = (pool.get().await.unwrap(), pool.get().await.unwrap());
+    let before = [pid(&held).await, pid(&idle).await];
+    drop(idle);
+    assert_eq!(pool.recycle(), 2);
+    assert_eq!(pid(&held).await, before[0], "nothing is taken away");
+    drop(held);
+    let (one, two) = (pool.get().await.unwrap(), pool.get().await.unwrap());
+    for after in [pid(&one).await, pid(&two).await] {
+        assert!(!before.contains(&after));
+    }
+}

@@ -1,0 +1,15 @@
+//! The pool against a real PostgreSQL that is killed, frozen, restarted, cut off.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod abandoned;
+mod dirty;
+mod errors;
+mod exhausted;
+mod failover;
+mod idle;
+mod leaks;
+mod network;
+mod outage;
+mod resize;
+mod storm;
+mod support;
