@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod abandoned;
+mod checkout;
 mod dirty;
 mod errors;
 mod exhausted;

@@ -91,6 +91,9 @@ impl Inner {
         if self.runtime.get().is_none() {
             self.start();
         }
+        // An idle connection is there without a wait: a caller in a loop would keep
+        // its thread from the task that sees it die.
+        tokio::task::coop::consume_budget().await;
         loop {
             match self.queue.take() {
                 Taken::Idle(session) => {
