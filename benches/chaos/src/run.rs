@@ -65,25 +65,37 @@ impl Extent {
     }
 }
 
+/// What came of it.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) figures: Figures,
+    pub(crate) notes: Vec<String>,
+    /// Pools that did not get to the end, and why. What they did until then is
+    /// among the figures.
+    pub(crate) broken: Vec<(&'static str, ProgramError)>,
+}
+
 /// Runs it for every pool, one after the other.
-pub(crate) async fn run(extent: &Extent) -> Result<(Figures, Vec<String>), ProgramError> {
-    let mut figures = Figures::default();
-    let mut notes = Vec::new();
+pub(crate) async fn run(extent: &Extent) -> Outcome {
+    let mut outcome = Outcome::default();
     for subject in extent.subjects.iter().copied() {
         let mut report = Report {
-            figures: &mut figures,
-            notes: &mut notes,
+            figures: &mut outcome.figures,
+            notes: &mut outcome.notes,
             began: Instant::now(),
         };
-        match subject {
-            Ours::NAME => report.subject::<Ours>(extent).await?,
-            Deadpool::NAME => report.subject::<Deadpool>(extent).await?,
-            Bb8::NAME => report.subject::<Bb8>(extent).await?,
-            Sqlx::NAME => report.subject::<Sqlx>(extent).await?,
+        let ended = match subject {
+            Ours::NAME => report.subject::<Ours>(extent).await,
+            Deadpool::NAME => report.subject::<Deadpool>(extent).await,
+            Bb8::NAME => report.subject::<Bb8>(extent).await,
+            Sqlx::NAME => report.subject::<Sqlx>(extent).await,
             other => unreachable!("`{other}` is none of the names above"),
+        };
+        if let Err(error) = ended {
+            outcome.broken.push((subject, error));
         }
     }
-    Ok((figures, notes))
+    outcome
 }
 
 struct Report<'a> {
