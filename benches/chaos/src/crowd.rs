@@ -12,12 +12,14 @@ use std::{
 use tokio::task::JoinSet;
 
 use crate::{
-    ground::until,
+    ground::{ProgramError, until},
     subject::{Failure, Session, Subject},
 };
 
 /// How many callers there are.
 pub(crate) const CALLERS: usize = 32;
+/// How long it may take until all of them have been served once.
+const AT_WORK_WITHIN: Duration = Duration::from_secs(5);
 /// Errors that are remembered; a pool that lets everybody dial makes some
 /// thousands a second.
 const ERRORS_KEPT: usize = 1_000_000;
@@ -84,6 +86,22 @@ impl Crowd {
             tasks.spawn(work(caller, subject.clone(), Arc::clone(&seen)));
         }
         Self { seen, tasks }
+    }
+
+    /// Waits until all are at work, or as many as ever are: there are pools in
+    /// which some callers starve.
+    ///
+    /// # Errors
+    ///
+    /// [`ProgramError::TooLate`] when none of them was served.
+    pub(crate) async fn at_work(&self) -> Result<(), ProgramError> {
+        match self.served(AT_WORK_WITHIN).await.first {
+            Some(_) => Ok(()),
+            None => Err(ProgramError::TooLate {
+                what: "a first answer",
+                within: AT_WORK_WITHIN,
+            }),
+        }
     }
 
     /// Counts answers from now on.

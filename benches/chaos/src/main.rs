@@ -23,7 +23,10 @@ use std::{
 
 use clap::Parser;
 
-use crate::{figures::Figures, run::Extent};
+use crate::{
+    figures::Figures,
+    run::{Extent, Outcome},
+};
 
 /// Outages of a real PostgreSQL under resilience-core's pool and under others.
 #[derive(Debug, Parser)]
@@ -72,7 +75,11 @@ async fn chaos(flags: &Flags) -> Result<usize, Box<dyn Error>> {
             .subjects
             .retain(|name| flags.only.iter().any(|only| only == name));
     }
-    let (figures, notes) = run::run(&extent).await?;
+    let Outcome {
+        figures,
+        notes,
+        broken,
+    } = run::run(&extent).await;
     let file = if flags.short {
         "short.json"
     } else {
@@ -91,6 +98,9 @@ async fn chaos(flags: &Flags) -> Result<usize, Box<dyn Error>> {
         writeln!(out, "{note}")?;
     }
     writeln!(out, "\n{}", path.display())?;
+    if let Some((name, error)) = broken.into_iter().next() {
+        return Err(format!("{name} did not get to the end: {}", chain(&error)).into());
+    }
     Ok(figures.iter().filter(|figure| !figure.is_met()).count())
 }
 

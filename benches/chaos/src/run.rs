@@ -65,25 +65,37 @@ impl Extent {
     }
 }
 
+/// What came of it.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) figures: Figures,
+    pub(crate) notes: Vec<String>,
+    /// Pools that did not get to the end, and why. What they did until then is
+    /// among the figures.
+    pub(crate) broken: Vec<(&'static str, ProgramError)>,
+}
+
 /// Runs it for every pool, one after the other.
-pub(crate) async fn run(extent: &Extent) -> Result<(Figures, Vec<String>), ProgramError> {
-    let mut figures = Figures::default();
-    let mut notes = Vec::new();
+pub(crate) async fn run(extent: &Extent) -> Outcome {
+    let mut outcome = Outcome::default();
     for subject in extent.subjects.iter().copied() {
         let mut report = Report {
-            figures: &mut figures,
-            notes: &mut notes,
+            figures: &mut outcome.figures,
+            notes: &mut outcome.notes,
             began: Instant::now(),
         };
-        match subject {
-            Ours::NAME => report.subject::<Ours>(extent).await?,
-            Deadpool::NAME => report.subject::<Deadpool>(extent).await?,
-            Bb8::NAME => report.subject::<Bb8>(extent).await?,
-            Sqlx::NAME => report.subject::<Sqlx>(extent).await?,
+        let ended = match subject {
+            Ours::NAME => report.subject::<Ours>(extent).await,
+            Deadpool::NAME => report.subject::<Deadpool>(extent).await,
+            Bb8::NAME => report.subject::<Bb8>(extent).await,
+            Sqlx::NAME => report.subject::<Sqlx>(extent).await,
             other => unreachable!("`{other}` is none of the names above"),
+        };
+        if let Err(error) = ended {
+            outcome.broken.push((subject, error));
         }
     }
-    Ok((figures, notes))
+    outcome
 }
 
 struct Report<'a> {
@@ -141,10 +153,13 @@ impl Report<'_> {
                     self.note::<S>(name("dials_per_second_after"), 15.0, after);
                 }
             }
+            // Apart from the others: there are pools that wait while they are
+            // refused, and give up when they are reset.
+            self.note::<S>(name("caller_errors_if_reset"), 8.0, outcome.errors);
             kills.push(outcome);
         }
-        // An outage through the proxy has errors and times like any other; only
-        // when there was none without it are its times worth a line.
+        // Only when there was no other outage are the times of the counted one
+        // worth a line.
         let timed = if times > 0 { &kills[..times] } else { &kills };
         let worst = |values: Vec<f64>| values.into_iter().fold(0.0, f64::max);
         let firsts: Vec<f64> = timed.iter().map(|kill| kill.first_success_ms).collect();
@@ -155,8 +170,8 @@ impl Report<'_> {
         self.note::<S>(name("first_success_ms"), 60.0, median(&firsts));
         self.note::<S>(name("first_success_worst_ms"), 130.0, worst(firsts));
         self.note::<S>(name("all_served_worst_ms"), 250.0, all);
-        let errors = worst(kills.iter().map(|kill| kill.errors).collect());
-        let later = worst(kills.iter().map(|kill| kill.later_errors).collect());
+        let errors = worst(timed.iter().map(|kill| kill.errors).collect());
+        let later = worst(timed.iter().map(|kill| kill.later_errors).collect());
         self.note::<S>(name("caller_errors"), 8.0, errors);
         self.note::<S>(name("caller_errors_after_the_kill"), 0.0, later);
         let lost = kills.iter().map(|kill| kill.lost).sum();

@@ -26,8 +26,9 @@ const SHORT_SLEEP: &str = "SELECT pg_sleep(0.02)";
 const GONE_WITHIN_US: u64 = 5_000;
 /// The server's word for a transaction that can only be rolled back.
 const ABORTED: &str = "current transaction is aborted";
-/// What the check of a session says before it names what it has found.
-const FOUND: &str = "found:";
+/// What the check of a session says before it names what it has found, and after.
+const FOUND: &str = "found: ";
+const FOUND_END: char = '.';
 
 /// How sessions were handed on.
 #[derive(Clone, Debug, Default)]
@@ -178,7 +179,7 @@ fn check(timeout: &str) -> String {
             ) THEN 'lock' END);
         BEGIN
             IF found <> '' THEN
-                RAISE EXCEPTION '{FOUND} %', found;
+                RAISE EXCEPTION '{FOUND}%{FOUND_END}', found;
             END IF;
         END $$"
     )
@@ -194,7 +195,8 @@ impl Dirty {
         let words = if text.contains(ABORTED) {
             "failed_transaction"
         } else if let Some((_, words)) = text.split_once(FOUND) {
-            words.split(['(', '\n']).next().unwrap_or_default()
+            // There may be more behind it: some errors say all of it twice.
+            words.split(FOUND_END).next().unwrap_or_default()
         } else {
             self.broken += 1;
             return;
@@ -211,5 +213,32 @@ impl Dirty {
         for (word, times) in &other.found {
             *self.found.entry(word.clone()).or_default() += times;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noted(text: &str) -> Dirty {
+        let mut dirty = Dirty::default();
+        dirty.note(&Failure::new(&std::io::Error::other(text.to_owned())));
+        dirty
+    }
+
+    #[test]
+    fn what_a_check_found_is_read_from_its_error_once() {
+        let dirty = noted("from database: found: lock setting.: ERROR: found: lock setting. at 3");
+        assert_eq!(dirty.handed_on, 1);
+        let found = [("lock".to_owned(), 1), ("setting".to_owned(), 1)];
+        assert_eq!(dirty.found, BTreeMap::from(found));
+    }
+
+    #[test]
+    fn an_aborted_transaction_is_dirt_and_any_other_error_is_a_broken_session() {
+        let dirty = noted("ERROR: current transaction is aborted, commands ignored until …");
+        assert_eq!((dirty.handed_on, dirty.broken), (1, 0));
+        let dirty = noted("connection closed");
+        assert_eq!((dirty.handed_on, dirty.broken), (0, 1));
     }
 }

@@ -34,12 +34,7 @@ pub(crate) async fn freeze<S: Subject>(
         query_deadline: Some(DEADLINE),
     })?;
     let crowd = Crowd::start(&subject);
-    if crowd.served(GIVE_UP).await.all.is_none() {
-        return Err(ProgramError::TooLate {
-            what: "an answer for every caller",
-            within: GIVE_UP,
-        });
-    }
+    crowd.at_work().await?;
 
     crowd.forget_waits();
     let began = Instant::now();

@@ -62,12 +62,7 @@ pub(crate) async fn kill<S: Subject>(
     };
     let subject = S::build(&plan(ground, proxy.as_ref(), S::NAME))?;
     let crowd = Crowd::start(&subject);
-    if crowd.served(GIVE_UP).await.all.is_none() {
-        return Err(ProgramError::TooLate {
-            what: "an answer for every caller",
-            within: GIVE_UP,
-        });
-    }
+    crowd.at_work().await?;
 
     crowd.take_errors();
     let dials_before = proxy.as_ref().map(Proxy::accepted);
