@@ -166,6 +166,9 @@ if [ "$purpose" = test ]; then
     cargo_tool cargo-fuzz "$FUZZ"
     package g++ g++ # libFuzzer is C++
     package valgrind valgrind
+    # For packets that are lost, in a network namespace of the test's own.
+    package ip iproute2
+    package nft nftables
     cargo_tool gungraun-runner "$GUNGRAUN" exactly
 fi
 exit "$failed"

@@ -5,5 +5,4 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/loom
 export RUSTFLAGS="${RUSTFLAGS:-} --cfg loom"
-# Optimised: the models spend their time in loom.
-exec cargo test --release -p resilience-models "$@"
+exec cargo test --profile models -p resilience-models "$@"

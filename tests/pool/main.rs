@@ -12,5 +12,6 @@ mod leaks;
 mod network;
 mod outage;
 mod resize;
+mod silence;
 mod storm;
 mod support;
