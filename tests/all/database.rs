@@ -94,6 +94,14 @@ async fn a_database_that_is_killed_takes_the_service_out_of_rotation_until_it_is
             "{next}"
         );
     }
+    let outage = [
+        "WARN",
+        " database_connect ",
+        "the database cannot be reached",
+    ];
+    let line = api.logged(1, &outage).await.remove(0);
+    assert!(line.contains(" kind:refused "), "{line}");
+    assert!(api.lines(&["the database answers again"]).is_empty());
     let paid = r#"{"user_id": 1, "amount_cents": 100, "currency": "EUR"}"#;
     api.door.post_json("/payments", paid).await.problem(503);
     // Nothing was charged for a payment that could not be written down.
@@ -179,6 +187,9 @@ async fn a_database_that_is_killed_takes_the_service_out_of_rotation_until_it_is
     let back = health(&api.door, "/health/ready", 200).await;
     assert_eq!(back.json()["checks"]["database"][0]["status"], "pass");
     health(&sidecar.public, "/health/ready", 200).await;
+    // Once each, however many callers and dials there were.
+    api.logged(1, &["INFO", "the database answers again"]).await;
+    api.logged(1, &outage).await;
     let after = api.get("/users/7/orders").await;
     assert_eq!((after.status, &after.body), (200, &before.body));
     assert_eq!(api.door.post_json("/payments", paid).await.status, 201);

@@ -14,3 +14,5 @@ mod mistakes;
 mod overrides;
 mod pools;
 mod rb004;
+mod rb005;
+mod rb006;

@@ -144,6 +144,7 @@ impl Ground {
             ground: self,
             run_dir: self.run_dir(),
             config: None,
+            drills: false,
             env: Vec::new(),
         }
     }
@@ -206,6 +207,7 @@ pub struct Start<'a> {
     ground: &'a Ground,
     run_dir: PathBuf,
     config: Option<PathBuf>,
+    drills: bool,
     env: Vec<(String, String)>,
 }
 
@@ -221,6 +223,13 @@ impl Start<'_> {
     #[must_use]
     pub fn run_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.run_dir = path.into();
+        self
+    }
+
+    /// Serves the drills, which do it harm.
+    #[must_use]
+    pub fn drills(mut self) -> Self {
+        self.drills = true;
         self
     }
 
@@ -247,6 +256,9 @@ impl Start<'_> {
             .log_file(&log);
         if let Some(config) = &self.config {
             program = program.arg("--config").arg(config);
+        }
+        if self.drills {
+            program = program.arg("--allow-drills");
         }
         for (key, value) in self.env {
             program = program.env(key, value);

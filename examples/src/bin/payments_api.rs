@@ -37,7 +37,9 @@ struct Args {
     /// The configuration; looked at once a second.
     #[arg(long, env = "PAYMENTS_CONFIG")]
     config: Option<PathBuf>,
-    /// Serves `POST /drill/block?for=5s`, which blocks the whole runtime.
+    /// Serves what does it harm: `POST /drill/block?for=5s` blocks the whole runtime,
+    /// `slow` is a slow statement, `hold` sits on a connection, and
+    /// `GET /drill/users/orders?n=20` has a statement for each user.
     #[arg(long)]
     allow_drills: bool,
 }

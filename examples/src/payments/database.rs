@@ -15,6 +15,13 @@ const SCHEMA: &str = "
         status text NOT NULL DEFAULT 'pending',
         created_at timestamptz NOT NULL DEFAULT now()
     );
+    CREATE TABLE IF NOT EXISTS users (
+        id bigint PRIMARY KEY,
+        name text NOT NULL
+    );
+    INSERT INTO users (id, name)
+        SELECT n, 'user ' || n FROM generate_series(1, 100) AS n
+        ON CONFLICT DO NOTHING;
     CREATE TABLE IF NOT EXISTS orders (
         id bigint PRIMARY KEY,
         user_id bigint NOT NULL,
@@ -38,6 +45,17 @@ pub struct Order {
     pub id: i64,
     /// What was ordered.
     pub item: String,
+}
+
+/// A user and what they ordered.
+#[derive(Clone, Debug, Serialize)]
+pub struct UserOrders {
+    /// The user's number.
+    pub id: i64,
+    /// Their name.
+    pub name: String,
+    /// Their orders.
+    pub orders: Vec<Order>,
 }
 
 impl Database {
@@ -98,5 +116,48 @@ impl Database {
                 item: row.get(1),
             })
             .collect())
+    }
+
+    /// The first users and their orders, in one statement.
+    pub(super) async fn orders_of_many(&self, users: i64) -> Result<Vec<UserOrders>, ApiError> {
+        let client = self.pool.get().await?;
+        let select = "SELECT u.id, u.name, o.id, o.item
+                      FROM (SELECT id, name FROM users ORDER BY id LIMIT $1) AS u
+                      LEFT JOIN orders AS o ON o.user_id = u.id
+                      ORDER BY u.id, o.id";
+        let statement = client.prepare_cached(select).await?;
+        let mut all: Vec<UserOrders> = Vec::new();
+        for row in client.query(&statement, &[&users]).await? {
+            let id = row.get(0);
+            if all.last().is_none_or(|last| last.id != id) {
+                let (name, orders) = (row.get(1), Vec::new());
+                all.push(UserOrders { id, name, orders });
+            }
+            // None of a user who has ordered nothing.
+            if let (Some(last), Some(order)) = (all.last_mut(), row.get(2)) {
+                let item = row.get(3);
+                last.orders.push(Order { id: order, item });
+            }
+        }
+        Ok(all)
+    }
+
+    /// The first users, without their orders.
+    pub(super) async fn users(&self, users: i64) -> Result<Vec<UserOrders>, ApiError> {
+        let client = self.pool.get().await?;
+        let select = "SELECT id, name FROM users ORDER BY id LIMIT $1";
+        let rows = client.query(select, &[&users]).await?;
+        Ok(rows
+            .iter()
+            .map(|row| UserOrders {
+                id: row.get(0),
+                name: row.get(1),
+                orders: Vec::new(),
+            })
+            .collect())
+    }
+
+    pub(super) const fn pool(&self) -> &Pool {
+        &self.pool
     }
 }

@@ -2,10 +2,9 @@
 //! `resilience-core`.
 
 mod database;
+mod drills;
 mod error;
 mod upstream;
-
-use std::time::Duration;
 
 use axum::{
     Json, Router,
@@ -17,7 +16,7 @@ use resilience_core::CircuitBreaker;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use database::{Database, Order};
+pub use database::{Database, Order, UserOrders};
 pub use error::{ApiError, causes};
 pub use upstream::PaymentProvider;
 
@@ -40,19 +39,17 @@ impl Payments {
         Self { database, provider }
     }
 
-    /// The service's routes. With `drills`, `POST /drill/block?for=5s` blocks
-    /// the whole runtime, to see who still answers then.
+    /// The service's routes; with `drills` also those that do it harm.
     pub fn router(self, drills: bool) -> Router {
-        let router = Router::new()
+        let mut router = Router::new()
             .route("/payments", post(pay))
             .route("/rates/{currency}", get(rate))
             .route("/users/{id}/orders", get(orders))
-            .with_state(self);
+            .route("/users/orders", get(orders_of_many));
         if drills {
-            router.route("/drill/block", post(block))
-        } else {
-            router
+            router = router.merge(drills::router());
         }
+        router.with_state(self)
     }
 }
 
@@ -118,19 +115,23 @@ async fn orders(
     payments.database.orders_of(user).await.map(Json)
 }
 
+/// `?n=20`: so many users.
 #[derive(Deserialize)]
-struct Drill {
-    r#for: String,
+struct Page {
+    n: i64,
 }
 
-/// Blocks every worker of the runtime, as a busy handler on each would.
-async fn block(Query(drill): Query<Drill>) -> Result<StatusCode, ApiError> {
-    let busy = humantime::parse_duration(&drill.r#for)
-        .ok()
-        .filter(|busy| *busy <= Duration::from_secs(60))
-        .ok_or_else(|| ApiError::bad_request("`for` is a duration of at most 60s, such as 5s"))?;
-    for _ in 0..tokio::runtime::Handle::current().metrics().num_workers() {
-        tokio::spawn(async move { std::thread::sleep(busy) });
+impl Page {
+    fn users(&self) -> Result<i64, ApiError> {
+        let allowed = (1..=100).contains(&self.n).then_some(self.n);
+        allowed.ok_or_else(|| ApiError::bad_request("`n` is a number of users, 1 to 100"))
     }
-    Ok(StatusCode::ACCEPTED)
+}
+
+async fn orders_of_many(
+    State(payments): State<Payments>,
+    Query(page): Query<Page>,
+) -> Result<Json<Vec<UserOrders>>, ApiError> {
+    let orders = payments.database.orders_of_many(page.users()?).await?;
+    Ok(Json(orders))
 }

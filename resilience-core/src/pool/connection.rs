@@ -71,6 +71,15 @@ impl Connection {
         operation::run(&self.inner, self.session(), place, text, work).await
     }
 
+    async fn run_preparing(
+        &self,
+        place: &'static Location<'static>,
+        text: &str,
+        work: impl Future<Output = Result<tokio_postgres::Statement, tokio_postgres::Error>>,
+    ) -> Result<tokio_postgres::Statement, QueryError> {
+        operation::prepare(&self.inner, self.session(), place, text, work).await
+    }
+
     async fn begin<'a, T>(
         &'a self,
         place: &'static Location<'static>,
@@ -222,7 +231,7 @@ impl Connection {
         let (place, client) = (Location::caller(), &self.session().client);
         let work = client.prepare(text);
         async move {
-            let statement = self.run(place, Some(text), work).await?;
+            let statement = self.run_preparing(place, text, work).await?;
             Ok(Prepared::new(statement, text))
         }
     }
@@ -241,7 +250,7 @@ impl Connection {
         let (place, client) = (Location::caller(), &self.session().client);
         let work = client.prepare_typed(text, types);
         async move {
-            let statement = self.run(place, Some(text), work).await?;
+            let statement = self.run_preparing(place, text, work).await?;
             Ok(Prepared::new(statement, text))
         }
     }
@@ -263,7 +272,7 @@ impl Connection {
         let (place, client) = (Location::caller(), &self.session().client);
         let work = client.prepare_cached(text);
         async move {
-            let statement = self.run(place, Some(text), work).await?;
+            let statement = self.run_preparing(place, text, work).await?;
             Ok(Prepared::new(statement, text))
         }
     }

@@ -12,13 +12,16 @@ use std::{
     },
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::statement;
 use crate::{request::Request, snapshot::HolderSnapshot};
 
 /// So much of a statement is remembered; the rest says little more.
 const MOST_TEXT: usize = 2_000;
+
+/// What is said of a statement whose text is not known.
+const UNKNOWN: &str = "(a statement prepared elsewhere)";
 
 /// Nothing is to be rolled back.
 const NOTHING: u32 = u32::MAX;
@@ -161,7 +164,27 @@ impl Desk {
     /// A statement begins; how often its request has sent the same one, if
     /// that is just too often.
     pub(super) fn begin(&self, text: Option<&str>) -> Option<u32> {
-        self.in_flight.fetch_add(1, Relaxed);
+        self.will_leave(text);
+        let held = self.remember(text);
+        let request = held.request.as_ref()?;
+        request.note_statement(statement::fingerprint(text.unwrap_or(UNKNOWN)))
+    }
+
+    /// The same for one that is only prepared: it counts when it is run.
+    pub(super) fn begin_to_prepare(&self, text: Option<&str>) -> Option<u32> {
+        self.will_leave(text);
+        drop(self.remember(text));
+        None
+    }
+
+    /// The same for a statement of the pool's own, which cleans up after itself.
+    /// That a request has many transactions is no mistake of its own.
+    pub(super) fn begin_own(&self, text: Option<&str>) -> Option<u32> {
+        drop(self.remember(text));
+        None
+    }
+
+    fn will_leave(&self, text: Option<&str>) {
         // One that we have not seen may be anything.
         if text.is_none_or(statement::may_leave_traces) {
             self.has_traces.store(true, Relaxed);
@@ -171,25 +194,16 @@ impl Desk {
                 self.is_lost.store(true, Relaxed);
             }
         }
-        self.note(text)
     }
 
-    /// The same for a statement of the pool's own, which cleans up after itself.
-    pub(super) fn begin_own(&self, text: Option<&str>) -> Option<u32> {
+    fn remember(&self, text: Option<&str>) -> MutexGuard<'_, Held> {
         self.in_flight.fetch_add(1, Relaxed);
-        self.note(text);
-        // That a request has many transactions is no mistake of its own.
-        None
-    }
-
-    fn note(&self, text: Option<&str>) -> Option<u32> {
-        let text = text.unwrap_or("(a statement prepared elsewhere)");
+        let text = text.unwrap_or(UNKNOWN);
         let mut held = self.held.lock();
         held.statement.clear();
         held.statement
             .push_str(&text[..text.floor_char_boundary(MOST_TEXT)]);
-        let request = held.request.as_ref()?;
-        request.note_statement(statement::fingerprint(text))
+        held
     }
 
     /// A statement was answered.
@@ -299,11 +313,10 @@ impl Desk {
 }
 
 impl Overdue {
-    /// The request that holds it.
-    pub(super) fn holder(&self) -> &str {
-        self.request
-            .as_ref()
-            .map_or("no request", |request| request.correlation_id())
+    /// Of the request that holds it.
+    pub(super) fn correlation_id(&self) -> Option<&str> {
+        let request = self.request.as_ref()?;
+        Some(request.correlation_id().as_ref())
     }
 }
 

@@ -32,6 +32,27 @@ pub(super) async fn run<T>(
     Ok(answer)
 }
 
+/// Has a statement of the caller's prepared.
+pub(super) async fn prepare<T>(
+    inner: &Arc<Inner>,
+    session: &Session,
+    place: &'static Location<'static>,
+    text: &str,
+    work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, QueryError> {
+    let sent = send(
+        inner,
+        session,
+        place,
+        Some(text),
+        work,
+        Desk::begin_to_prepare,
+    );
+    let (operation, prepared) = sent.await?;
+    operation.finish();
+    Ok(prepared)
+}
+
 /// Sends a script of the pool's own, which leaves no trace.
 pub(super) async fn run_own(
     inner: &Arc<Inner>,

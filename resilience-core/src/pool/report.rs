@@ -69,6 +69,8 @@ pub(super) fn repeated(inner: &Inner, place: &Location<'_>, statement: &str, tim
     );
 }
 
+/// With the correlation id of the request that holds it, if one does: this is
+/// written by a task that works for none.
 pub(super) fn leak(inner: &Inner, overdue: &Overdue) {
     tracing::warn!(
         class = "pool_leak",
@@ -76,7 +78,7 @@ pub(super) fn leak(inner: &Inner, overdue: &Overdue) {
         place = place_of(overdue.place),
         held_ms = overdue.held_ns / 1_000_000,
         statement = overdue.statement.as_deref().unwrap_or("none"),
-        holder = overdue.holder(),
+        correlation_id = overdue.correlation_id(),
         "Connection leak suspected: it is held for longer than leak_threshold"
     );
 }
@@ -87,7 +89,8 @@ pub(super) fn late_return(inner: &Inner, overdue: &Overdue) {
         pool = &*inner.name,
         place = place_of(overdue.place),
         held_ms = overdue.held_ns / 1_000_000,
-        holder = overdue.holder(),
+        // The line's own goes before that of the span it is written in.
+        correlation_id = overdue.correlation_id(),
         "a connection that was suspected to be leaked was returned"
     );
 }

@@ -32,7 +32,7 @@ const OLDEST_TRIP: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Keys that are read and checked, and do nothing so far: whoever sets one is
 /// told so.
-const NOT_IN_FORCE: [&str; 3] = ["fallback", "database.slow_query", "database.leak_threshold"];
+const NOT_IN_FORCE: [&str; 1] = ["fallback"];
 
 /// What a snapshot is taken of.
 pub(super) struct Parts {
