@@ -13,3 +13,4 @@ mod outage;
 mod resize;
 mod storm;
 mod support;
+mod tls;
