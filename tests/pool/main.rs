@@ -15,3 +15,4 @@ mod resize;
 mod silence;
 mod storm;
 mod support;
+mod tls;
