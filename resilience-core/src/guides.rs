@@ -1,4 +1,10 @@
-//! How the parts go together. Every example is compiled and run.
+//! How the parts go together. Every example is compiled, and run unless it needs a
+//! database.
 
+#[cfg(feature = "retry")]
 #[doc = include_str!("../../docs/guides/composition.md")]
 pub mod composition {}
+
+#[cfg(all(feature = "postgres", feature = "service"))]
+#[doc = include_str!("../../docs/guides/pool.md")]
+pub mod pool {}

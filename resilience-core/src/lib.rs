@@ -12,7 +12,7 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "service")]
 pub mod control;
-#[cfg(feature = "retry")]
+#[cfg(any(feature = "retry", all(feature = "postgres", feature = "service")))]
 pub mod guides;
 #[cfg(feature = "http")]
 pub mod health;

@@ -3,6 +3,7 @@
 
 mod abandoned;
 mod checkout;
+mod diagnosis;
 mod dirty;
 mod errors;
 mod exhausted;

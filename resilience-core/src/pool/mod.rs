@@ -33,6 +33,7 @@ mod inner;
 mod lazy;
 mod operation;
 mod picture;
+mod questions;
 mod queue;
 mod report;
 mod session;
@@ -65,6 +66,7 @@ pub use connection::Connection;
 pub use dial::{ConnectError, ConnectErrorKind, Tls};
 pub use error::{Exhausted, PoolError, QueryError, Unreachable};
 pub use lazy::{LazyConnection, PoolLayer, PoolService};
+pub use questions::PoolDiagnosis;
 pub use sql::{Prepared, Sql};
 pub use stream::{CopyOutStream, RowStream};
 #[cfg(feature = "postgres-rustls")]
