@@ -39,7 +39,7 @@ use crate::{
 /// #     #[error("no connection")]
 /// #     Pool(#[from] resilience_core::pool::PoolError),
 /// #     #[error("the query failed")]
-/// #     Query(#[from] tokio_postgres::Error),
+/// #     Query(#[from] resilience_core::pool::QueryError),
 /// # }
 /// async fn load_rates(pool: Pool) -> Result<Vec<(String, f64)>, LoadError> {
 ///     let client = pool.get().await?;

@@ -58,18 +58,18 @@ impl Future for CheckoutFuture {
 
 /// # Example
 ///
-/// A checkout that gives up after a second, and at once while the database is
+/// A checkout for which at most 64 callers wait, and nobody while the database is
 /// known to be down:
 ///
 /// ```
-/// use std::time::Duration;
-/// use resilience_core::{CircuitBreaker, CircuitBreakerLayer, ErrorsFail, pool::{Checkout, Pool}};
-/// use tower::{ServiceBuilder, ServiceExt};
+/// use resilience_core::{CircuitBreaker, CircuitBreakerLayer, pool::{Checkout, Pool}};
+/// use tower::{BoxError, ServiceBuilder, ServiceExt};
 ///
-/// # async fn checkout(pool: Pool, breaker: CircuitBreaker) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// # async fn checkout(pool: Pool, breaker: CircuitBreaker) -> Result<(), BoxError> {
 /// let checkout = ServiceBuilder::new()
+///     .load_shed()
+///     .concurrency_limit(64)
 ///     .layer(CircuitBreakerLayer::new(breaker))
-///     .timeout(Duration::from_secs(1))
 ///     .service(pool);
 /// let connection = checkout.oneshot(Checkout::here()).await?;
 /// # Ok(())

@@ -66,7 +66,7 @@ mod tests {
             // A tenth of them in each tenth: 400, give or take five deviations of 19.
             for tenth in 0..10 {
                 let part = (ceiling * tenth / 10)..(ceiling * (tenth + 1) / 10);
-                let inside = waits.iter().filter(|wait| part.contains(wait)).count();
+                let inside = waits.iter().filter(|wait| part.contains(*wait)).count();
                 assert!((305..=495).contains(&inside), "{inside} in {part:?}");
             }
         }
