@@ -134,6 +134,20 @@ async fn a_server_that_another_authority_vouches_for_is_refused_at_once() {
     }
 }
 
+#[test]
+fn one_bad_certificate_among_good_ones_is_told_by_its_place() {
+    let authority = Authority::new();
+    let file = authority.directory.path().join("ca.pem");
+    let bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    fs::write(&file, authority.issuer.pem() + bad).unwrap();
+    let url = "postgres://127.0.0.1/app";
+    let error = Pool::with_rustls("test", url, &config(""), &authority.roots()).unwrap_err();
+    assert_eq!(error.class(), "pool_config");
+    let said = error.to_string();
+    assert!(said.contains(file.to_str().unwrap()), "{said}");
+    assert!(said.contains("certificate 2: "), "{said}");
+}
+
 #[tokio::test]
 async fn a_certificate_of_another_host_is_refused_at_once() {
     let authority = Authority::new();
