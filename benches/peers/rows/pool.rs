@@ -67,8 +67,10 @@ fn checkouts<S: Subject>(
     url: &dyn Fn() -> String,
 ) {
     let pool = LazyCell::new(|| {
+        // Out here: the server may have to be started, in a runtime too.
+        let url = url();
         runtime.block_on(async {
-            let pool = S::build(&url(), None);
+            let pool = S::build(&url, None);
             drop(pool.get().await);
             pool
         })
@@ -149,8 +151,9 @@ fn waits<S: Subject>(
 
 /// A pool that has all its connections, each with the statement prepared.
 fn full<S: Subject>(workers: &Runtime, url: &dyn Fn() -> String) -> S {
+    let url = url();
     workers.block_on(async {
-        let pool = S::build(&url(), Some(CONNECTIONS));
+        let pool = S::build(&url, Some(CONNECTIONS));
         let mut all = Vec::new();
         for _ in 0..CONNECTIONS {
             let mut session = pool.get().await;
