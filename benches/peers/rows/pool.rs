@@ -28,9 +28,9 @@ use super::Row;
 /// So many tasks share [`CONNECTIONS`].
 const TASKS: usize = 64;
 const CONNECTIONS: u32 = 8;
-/// The longest wait is one of so many: a hundred a task. More waits have a longer
+/// The longest wait is one of so many: fifty a task. More waits have a longer
 /// longest one, so the number is part of what is measured.
-const WAITS: u64 = 6_400;
+const WAITS: u64 = 3_200;
 
 /// All rows of the pool.
 pub(super) fn rows(c: &mut Criterion) {
@@ -120,7 +120,7 @@ fn throughput<S: Subject>(
     });
 }
 
-/// The longest of 6,400 waits for a connection in the same crowd; beside it, as the
+/// The longest of 3,200 waits for a connection in the same crowd; beside it, as the
 /// floor, the wait that one in a hundred of deadpool's exceeds.
 fn longest_wait_64_on_8(c: &mut Criterion, workers: &Runtime, url: &dyn Fn() -> String) {
     let mut row = c.benchmark_group("pool_longest_wait_64_on_8");
