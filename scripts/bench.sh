@@ -26,6 +26,8 @@ for ((round = 1; round <= rounds; round++)); do
         cat "$reports/round-$round.log" >&2
         exit 1
     }
+    # Rows that could not be measured.
+    grep '^SKIP' "$reports/round-$round.log" >&2 || true
 done
 echo 'allocations …'
 cargo bench --quiet -p resilience-peers --bench allocations >"$reports/allocations.json"

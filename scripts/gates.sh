@@ -89,6 +89,8 @@ fi
 # Whether they run, not how fast: the dev profile spares a second build of
 # everything. `make bench` measures.
 gate "benches, one round each" cargo bench --quiet -p resilience-peers --profile dev -- --test
+# Without PostgreSQL that gate leaves out the rows of the pool.
+postgres_there || skip "benches of the pool, one round each" "PostgreSQL is missing"
 # Likewise: whether the outages run, what they find is for `make chaos` to say.
 if postgres_there; then
     gate "chaos, a short run" env SHORT=1 scripts/chaos.sh

@@ -16,3 +16,4 @@ mod resize;
 mod silence;
 mod storm;
 mod support;
+mod tls;

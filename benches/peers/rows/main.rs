@@ -4,11 +4,12 @@
 //! one after the other; `scripts/bench.sh` makes several rounds, and the summary
 //! takes the median of each member over them.
 //!
-//! Each number is nanoseconds a call and thread. In all of them, ours, peers and
+//! Each number is nanoseconds a call and thread (in `pool_*` what each row says). In all of them, ours, peers and
 //! floors alike, is criterion's loop: an increment, a compare and an opaque use of
 //! the result, less than a nanosecond.
 
 mod layers;
+mod pool;
 mod sync;
 
 use std::time::Duration;
@@ -38,6 +39,7 @@ criterion_group! {
         sync::closed_time_1t, sync::closed_time_2t,
         sync::slow_call_1t, sync::open_1t,
         layers::tower_closed_1t, layers::tower_closed_mt, layers::tower_closed_mt_time,
-        layers::tower_open_1t
+        layers::tower_open_1t,
+        pool::rows
 }
 criterion_main!(rows);

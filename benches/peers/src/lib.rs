@@ -1,5 +1,5 @@
-//! Other circuit breakers, set up and driven as ours is, and what the benches
-//! measure them with.
+//! Other circuit breakers and pools, set up and driven as ours are, and what the
+//! benches measure them with.
 //!
 //! The benches are the files beside this folder; how to read their numbers is in
 //! `benches/README.md`.
@@ -7,6 +7,7 @@
 
 pub mod floor;
 pub mod peers;
+pub mod pools;
 pub mod summary;
 pub mod sync;
 pub mod threads;

@@ -15,9 +15,15 @@ use tokio_postgres::error::SqlState;
 use super::{error::QueryError, inner::Inner, session::Session, stats::one};
 
 /// How long a cancellation may take, and then the answer to what was cancelled,
-/// and then each statement of the cleaning: a server that is well takes a few
-/// milliseconds for all of it.
-const EACH_WITHIN: Duration = Duration::from_secs(1);
+/// and then each statement of the cleaning, at most: a server that is well takes a
+/// few milliseconds for all of it.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// The same here: never longer than a new connection may take, which is what there
+/// would be instead.
+fn each_within(inner: &Inner) -> Duration {
+    inner.settings.load().connect.min(LONGEST)
+}
 
 /// How long to see whether there is anything to cancel.
 const A_MOMENT: Duration = Duration::from_millis(20);
@@ -41,9 +47,9 @@ pub(super) fn cancel(inner: &Arc<Inner>, session: &Session) {
     };
     one(&inner.stats.cancelled);
     let (address, token) = (session.address.clone(), session.client.cancel_token());
-    let asked = inner.transport.cancel(address, token);
+    let (asked, within) = (inner.transport.cancel(address, token), each_within(inner));
     *cancelling = Some(runtime.spawn(async move {
-        let is_over = tokio::time::timeout(EACH_WITHIN, asked).await;
+        let is_over = tokio::time::timeout(within, asked).await;
         is_over.unwrap_or(false)
     }));
 }
@@ -61,7 +67,7 @@ pub(super) async fn make_ready(inner: &Arc<Inner>, session: &Session) -> Result<
         None => Ok(()),
         Some(savepoint) => {
             let script = undo(savepoint);
-            if within_limit(session, &script).await {
+            if within_limit(inner, session, &script).await {
                 Ok(())
             } else {
                 session.desk.break_off();
@@ -133,7 +139,7 @@ async fn clean(inner: &Arc<Inner>, session: &Session) -> bool {
         return false;
     }
     let script = if desk.has_traces() { RESET } else { "ROLLBACK" };
-    let done = within_limit(session, script).await;
+    let done = within_limit(inner, session, script).await;
     desk.was_cleaned();
     done
 }
@@ -152,8 +158,8 @@ async fn settle(inner: &Arc<Inner>, session: &Session) -> bool {
     }
     // Others that are on their way are answered before.
     let within = match inner.settings.load().query {
-        Some(limit) if session.desk.is_busy() => limit + EACH_WITHIN,
-        _ => EACH_WITHIN,
+        Some(limit) if session.desk.is_busy() => limit + each_within(inner),
+        _ => each_within(inner),
     };
     // Answers come in order: an empty statement is answered after all others.
     // The cancellation may hit the first; the second it cannot: the backend had its
@@ -174,8 +180,8 @@ async fn settle(inner: &Arc<Inner>, session: &Session) -> bool {
     false
 }
 
-async fn within_limit(session: &Session, script: &str) -> bool {
-    let done = tokio::time::timeout(EACH_WITHIN, session.client.batch_execute(script)).await;
+async fn within_limit(inner: &Inner, session: &Session, script: &str) -> bool {
+    let done = tokio::time::timeout(each_within(inner), session.client.batch_execute(script)).await;
     matches!(done, Ok(Ok(())))
 }
 

@@ -224,18 +224,25 @@ fn kind_of(error: &tokio_postgres::Error) -> ConnectErrorKind {
             _ => ConnectErrorKind::Other,
         };
     }
+    // The library's own words for its own kind, which it keeps to itself.
+    let said = error.to_string();
+    let in_handshake = said.contains("TLS");
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<io::Error>() {
             return match io.kind() {
                 io::ErrorKind::TimedOut => ConnectErrorKind::Timeout,
+                // What was said is at fault, and it will be said again. A line that
+                // breaks in the middle of a handshake is an outage like any other.
+                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput if in_handshake => {
+                    ConnectErrorKind::Tls
+                }
                 _ => ConnectErrorKind::Refused,
             };
         }
         cause = error.source();
     }
-    let said = error.to_string();
-    if said.contains("TLS") {
+    if in_handshake {
         ConnectErrorKind::Tls
     } else if said.contains("password") || said.contains("authentication") {
         // The client's own checks, such as a password that is missing.

@@ -13,6 +13,10 @@ pub enum PoolError {
     /// The URL cannot be used.
     #[error("the database URL is not usable: {0}")]
     Url(String),
+    /// There is nothing to check the server's certificate against.
+    #[cfg(feature = "postgres-rustls")]
+    #[error(transparent)]
+    Roots(#[from] super::tls::RootsError),
     /// The server answers, and all connections were out for as long as a caller
     /// may wait. Begins with the words that the runbook greps for.
     #[error("{0}")]
@@ -79,6 +83,8 @@ impl PoolError {
     pub const fn class(&self) -> &'static str {
         match self {
             Self::Url(_) => "pool_config",
+            #[cfg(feature = "postgres-rustls")]
+            Self::Roots(_) => "pool_config",
             Self::Exhausted(_) => "pool_exhausted",
             Self::Unreachable(_) => "database_connect",
         }

@@ -173,13 +173,20 @@ impl Inner {
         }
         let counts = self.queue.counts();
         let (_, _, last) = self.gate.picture();
+        let mut holders = self.top_holders();
+        let held: u32 = holders.iter().map(|(_, count, _)| count).sum();
+        if holders.len() < MOST_PLACES && counts.out() > held {
+            // Nobody's any more, and not yet the next one's.
+            let cleaned = counts.out() - held;
+            holders.push(("(being cleaned)".to_owned(), cleaned, Duration::ZERO));
+        }
         PoolError::Exhausted(Box::new(Exhausted {
             size: counts.limits.total(),
             overflow: counts.limits.max_overflow,
             in_use: counts.out(),
             waiting: counts.waiting,
             waited,
-            holders: self.top_holders(),
+            holders,
             last_connect_error: last.map(|error| format!("{}: {}", error.kind, error.message)),
         }))
     }
@@ -277,9 +284,13 @@ impl Inner {
         if !session.desk.counts_as_ending() {
             self.queue.had_ended();
         }
+        let is_stuck = !session.desk.is_ready() || session.desk.is_busy();
         let Session { client, driver, .. } = *session;
-        // The driver says goodbye once there is no client.
+        // The driver says goodbye once there is no client and all is answered.
         drop(client);
+        if is_stuck {
+            driver.abort();
+        }
         if let Some(runtime) = self.runtime.get()
             && !driver.is_finished()
         {

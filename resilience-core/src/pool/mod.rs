@@ -42,6 +42,8 @@ mod sql;
 mod statement;
 mod stats;
 mod stream;
+#[cfg(feature = "postgres-rustls")]
+mod tls;
 mod transaction;
 mod watch;
 
@@ -67,6 +69,8 @@ pub use lazy::{LazyConnection, PoolLayer, PoolService};
 pub use questions::PoolDiagnosis;
 pub use sql::{Prepared, Sql};
 pub use stream::{CopyOutStream, RowStream};
+#[cfg(feature = "postgres-rustls")]
+pub use tls::{RootsError, TlsRoots};
 pub use transaction::{Transaction, TransactionBuilder};
 
 use crate::{clock::Clock, config::DatabaseConfig, snapshot::PoolSnapshot};
@@ -103,8 +107,10 @@ impl Pool {
         Self::with_tls(name, url, config, NoTls)
     }
 
-    /// The same, over a TLS connector of tokio-postgres, such as
-    /// `tokio-postgres-rustls`. Whether it is used, `sslmode` in the URL says.
+    /// The same, over a TLS connector of tokio-postgres. Whether it is used,
+    /// `sslmode` in the URL says. With the feature `postgres-rustls`,
+    /// `Pool::with_rustls` brings one along; this one is for client certificates,
+    /// or another library.
     ///
     /// # Errors
     ///

@@ -36,8 +36,8 @@ fn sum_up(directory: &Path) -> Result<(), Box<dyn Error>> {
     let mut out = io::stdout().lock();
     writeln!(
         out,
-        "Times: ns a call and thread, the median of {rounds} rounds of this run. \
-         Believe the ratios; see benches/README.md.\n\n{}\n{}",
+        "Times: ns a call and thread (pool_*: benches/README.md), the median of {rounds} \
+         rounds of this run. Believe the ratios.\n\n{}\n{}",
         table(&rows),
         file.display(),
     )?;

@@ -64,7 +64,7 @@ pub(super) fn measured(rounds: &[PathBuf], row: &Row) -> Result<Option<Measured>
         .into_iter()
         .filter_map(|(name, numbers)| Some((name, median(numbers)?)))
         .collect();
-    Ok(Measured::from_members(&members))
+    Ok(Measured::from_members(row, &members))
 }
 
 fn median(mut numbers: Vec<f64>) -> Option<f64> {

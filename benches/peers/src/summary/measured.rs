@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::rows::{PEERS, Row, SCALE, Unit};
+use super::rows::{Row, SCALE, Unit};
 
 /// Numbers of members, by name.
 pub(super) type Members = BTreeMap<String, f64>;
@@ -16,7 +16,7 @@ pub struct Measured {
     pub ours: f64,
     /// The least that a call can cost.
     pub floor: Option<f64>,
-    /// The other breakers.
+    /// The others of the same kind.
     pub peers: Members,
     /// Other layers, for scale.
     pub scale: Members,
@@ -30,9 +30,9 @@ pub struct Measured {
 const ONE_THREAD: &str = "_1t";
 
 impl Measured {
-    /// From all members of a row; `None` without ours.
+    /// From all members of this row; `None` without ours.
     #[must_use]
-    pub fn from_members(members: &Members) -> Option<Self> {
+    pub fn from_members(row: &Row, members: &Members) -> Option<Self> {
         let bare = members.get("bare").copied();
         let added = |name: &str| members.get(name).map(|all| all - bare.unwrap_or(0.0));
         let named = |names: &[&str]| {
@@ -45,7 +45,7 @@ impl Measured {
             ours: added("ours")?,
             // Made without a service, so there is none to be taken off.
             floor: members.get("floor").copied(),
-            peers: named(&PEERS),
+            peers: named(row.peers),
             scale: named(&SCALE),
             bare,
             one_thread: members
@@ -148,16 +148,22 @@ mod tests {
         ROWS.iter().find(|row| row.name == name).unwrap()
     }
 
+    fn of<const N: usize>(name: &str, numbers: [(&str, f64); N]) -> Measured {
+        Measured::from_members(row(name), &members(numbers)).unwrap()
+    }
+
     #[test]
     fn the_bare_service_is_taken_off_every_layer_but_not_off_the_floor() {
-        let measured = Measured::from_members(&members([
-            ("ours", 7.0),
-            ("floor", 2.5),
-            ("bare", 1.0),
-            ("seatbelt", 121.0),
-            ("timeout", 41.0),
-        ]))
-        .unwrap();
+        let measured = of(
+            "tower_closed_1t",
+            [
+                ("ours", 7.0),
+                ("floor", 2.5),
+                ("bare", 1.0),
+                ("seatbelt", 121.0),
+                ("timeout", 41.0),
+            ],
+        );
         assert_eq!((measured.ours, measured.floor), (6.0, Some(2.5)));
         assert_eq!(measured.peers, members([("seatbelt", 120.0)]));
         assert_eq!(measured.scale, members([("timeout", 40.0)]));
@@ -165,26 +171,35 @@ mod tests {
 
     #[test]
     fn a_layer_for_scale_is_no_peer() {
-        let measured = Measured::from_members(&members([
-            ("ours", 7.0),
-            ("timeout", 1.0),
-            ("failsafe", 9.0),
-        ]))
-        .unwrap();
+        let measured = of(
+            "tower_closed_1t",
+            [("ours", 7.0), ("timeout", 1.0), ("failsafe", 9.0)],
+        );
         assert_eq!(measured.best_peer(), Some(("failsafe", 9.0)));
     }
 
     #[test]
+    fn a_pool_stands_beside_pools_only() {
+        let measured = of(
+            "pool_checkout_1t",
+            [("ours", 300.0), ("bb8", 9_000.0), ("failsafe", 9.0)],
+        );
+        assert_eq!(measured.best_peer(), Some(("bb8", 9_000.0)));
+    }
+
+    #[test]
     fn scaling_is_the_throughput_of_two_threads_over_that_of_one() {
-        let measured = Measured::from_members(&members([
-            ("ours", 20.0),
-            ("ours_1t", 10.0),
-            ("failsafe", 100.0),
-            ("failsafe_1t", 50.0),
-            ("floor", 10.0),
-            ("floor_1t", 10.0),
-        ]))
-        .unwrap();
+        let measured = of(
+            "closed_count_1t",
+            [
+                ("ours", 20.0),
+                ("ours_1t", 10.0),
+                ("failsafe", 100.0),
+                ("failsafe_1t", 50.0),
+                ("floor", 10.0),
+                ("floor_1t", 10.0),
+            ],
+        );
         assert_eq!(measured.scaling("ours"), Some(1.0));
         assert_eq!(measured.scaling("failsafe"), Some(1.0));
         assert_eq!(measured.scaling("floor"), Some(2.0));
@@ -193,15 +208,17 @@ mod tests {
 
     #[test]
     fn a_timed_row_has_the_keys_that_readers_of_the_summary_know() {
-        let measured = Measured::from_members(&members([
-            ("ours", 20.0),
-            ("ours_1t", 10.0),
-            ("floor", 12.0),
-            ("floor_1t", 6.0),
-            ("failsafe", 100.0),
-            ("failsafe_1t", 50.0),
-        ]))
-        .unwrap();
+        let measured = of(
+            "closed_time_2t",
+            [
+                ("ours", 20.0),
+                ("ours_1t", 10.0),
+                ("floor", 12.0),
+                ("floor_1t", 6.0),
+                ("failsafe", 100.0),
+                ("failsafe_1t", 50.0),
+            ],
+        );
         assert_eq!(
             measured.json(row("closed_time_2t")),
             json!({

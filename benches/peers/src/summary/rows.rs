@@ -5,7 +5,7 @@ use super::targets::Target;
 /// What the numbers of a row are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// Median nanoseconds a call and thread.
+    /// Median nanoseconds, of a call and thread unless the row says of what.
     Ns,
     /// Heap allocations a call.
     Allocations,
@@ -20,18 +20,24 @@ pub struct Row {
     pub name: &'static str,
     /// What its numbers are.
     pub unit: Unit,
+    /// Whom it stands beside, in the order of the table: the names of their
+    /// packages.
+    pub peers: &'static [&'static str],
     /// What is hoped of it; of a row without targets nothing is said.
     pub targets: &'static [Target],
 }
 
-/// The peers, in the order of the table: the names of their packages.
-pub(super) const PEERS: [&str; 5] = [
+/// Other circuit breakers.
+const BREAKERS: &[&str] = &[
     "failsafe",
     "recloser",
     "circuitbreaker-rs",
     SEATBELT,
     TOWER_RESILIENCE,
 ];
+
+/// Other pools of PostgreSQL connections.
+const POOLS: &[&str] = &["deadpool-postgres", "bb8", "sqlx"];
 
 const SEATBELT: &str = "seatbelt";
 const TOWER_RESILIENCE: &str = "tower-resilience-circuitbreaker";
@@ -65,6 +71,9 @@ pub const ROWS: &[Row] = &[
     ns("tower_closed_mt", ADDED_BY_THE_LAYER),
     ns("tower_closed_mt_time", ADDED_BY_THE_LAYER),
     ns("tower_open_1t", &[Target::OfMember(0.1, TOWER_RESILIENCE)]),
+    pool("pool_checkout_1t", &[Target::OverFloor(250.0)]),
+    pool("pool_checkout_64_on_8", &[Target::OfFloor(1.03)]),
+    pool("pool_longest_wait_64_on_8", &[Target::OfFloor(3.0)]),
     heap("allocs_closed", Unit::Allocations, &[Target::AtMost(0.0)]),
     heap("allocs_open", Unit::Allocations, &[Target::AtMost(0.0)]),
     heap("bytes", Unit::Bytes, &[Target::AtMost(4096.0)]),
@@ -76,7 +85,15 @@ const fn ns(name: &'static str, targets: &'static [Target]) -> Row {
     Row {
         name,
         unit: Unit::Ns,
+        peers: BREAKERS,
         targets,
+    }
+}
+
+const fn pool(name: &'static str, targets: &'static [Target]) -> Row {
+    Row {
+        peers: POOLS,
+        ..ns(name, targets)
     }
 }
 
@@ -84,6 +101,7 @@ const fn heap(name: &'static str, unit: Unit, targets: &'static [Target]) -> Row
     Row {
         name,
         unit,
+        peers: BREAKERS,
         targets,
     }
 }

@@ -2,16 +2,28 @@
 
 use super::{
     measured::Measured,
-    rows::{PEERS, Row, SCALE, Unit},
+    rows::{Row, SCALE, Unit},
     targets::Target,
 };
 
-/// One line a row, and below it what stands beside the rows for scale.
+/// One line a row, below a heading for each kind of peers, and at the end what
+/// stands beside the rows for scale.
 #[must_use]
 pub fn table(rows: &[(&Row, Measured)]) -> String {
-    let mut lines = vec![heading()];
-    lines.extend(rows.iter().map(|(row, measured)| line(row, measured)));
-    let mut text = aligned(&lines);
+    let mut kinds: Vec<&[&str]> = Vec::new();
+    for (row, _) in rows {
+        if !kinds.contains(&row.peers) {
+            kinds.push(row.peers);
+        }
+    }
+    let mut text = String::new();
+    for peers in kinds {
+        let mut lines = vec![heading(peers)];
+        let of_the_kind = rows.iter().filter(|(row, _)| row.peers == peers);
+        lines.extend(of_the_kind.map(|(row, measured)| line(row, measured)));
+        text += &aligned(&lines);
+        text.push('\n');
+    }
     for (row, measured) in rows {
         for note in notes(measured) {
             text.push_str(&format!("{}: {note}\n", row.name));
@@ -20,7 +32,7 @@ pub fn table(rows: &[(&Row, Measured)]) -> String {
     text
 }
 
-fn heading() -> Vec<String> {
+fn heading(peers: &[&str]) -> Vec<String> {
     let before = [
         "row",
         "ours",
@@ -32,7 +44,7 @@ fn heading() -> Vec<String> {
     let after = ["met", "targets"];
     before
         .iter()
-        .chain(&PEERS)
+        .chain(peers)
         .chain(&after)
         .map(|&column| column.to_owned())
         .collect()
@@ -49,7 +61,8 @@ fn line(row: &Row, measured: &Measured) -> Vec<String> {
         best.map_or_else(nothing, |(name, _)| name.to_owned()),
         ratio(measured.ours, best.map(|(_, value)| value)),
     ];
-    cells.extend(PEERS.map(|peer| shown(measured.peers.get(peer).copied())));
+    let peers = row.peers.iter();
+    cells.extend(peers.map(|&peer| shown(measured.peers.get(peer).copied())));
     cells.push(met(row.targets, measured).to_owned());
     cells.push(targets(row.targets, measured));
     cells
@@ -156,7 +169,7 @@ mod tests {
             .iter()
             .map(|&(name, ns)| (name.to_owned(), ns))
             .collect();
-        table(&[(row, Measured::from_members(&members).unwrap())])
+        table(&[(row, Measured::from_members(row, &members).unwrap())])
     }
 
     #[test]
@@ -185,6 +198,22 @@ mod tests {
             ]
         );
         assert!(text.contains("yes  ≤ 3 × floor, < recloser\n"));
+    }
+
+    #[test]
+    fn pools_have_a_heading_of_their_own() {
+        let find = |name| ROWS.iter().find(|row| row.name == name).unwrap();
+        let of = |name| {
+            let row = find(name);
+            let members = [("ours".to_owned(), 5.0), ("bb8".to_owned(), 9.0)].into();
+            (row, Measured::from_members(row, &members).unwrap())
+        };
+        let text = table(&[of("open_1t"), of("pool_checkout_1t"), of("bytes")]);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].contains("failsafe") && !lines[0].contains("bb8"));
+        assert!(lines[2].starts_with("bytes"), "{text}");
+        assert!(lines[4].contains("sqlx") && !lines[4].contains("failsafe"));
+        assert!(lines[5].contains("9.0"), "{text}");
     }
 
     #[test]

@@ -9,6 +9,8 @@ use super::measured::Measured;
 pub enum Target {
     /// At most so many times the floor.
     OfFloor(f64),
+    /// At most so much more than the floor.
+    OverFloor(f64),
     /// At most so many times a peer's.
     OfMember(f64, &'static str),
     /// Less than a peer's, or than that of a layer for scale.
@@ -26,6 +28,7 @@ impl Target {
         let ours = measured.ours;
         match *self {
             Self::OfFloor(times) => Some(ours <= times * measured.floor?),
+            Self::OverFloor(more) => Some(ours <= measured.floor? + more),
             Self::OfMember(times, name) => Some(ours <= times * measured.member(name)?),
             Self::LessThan(name) => Some(ours < measured.member(name)?),
             Self::Scaling(times) => {
@@ -40,6 +43,7 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OfFloor(times) => write!(f, "≤ {times} × floor"),
+            Self::OverFloor(more) => write!(f, "≤ floor + {more}"),
             Self::OfMember(times, name) => write!(f, "≤ {times} × {name}"),
             Self::LessThan(name) => write!(f, "< {name}"),
             Self::Scaling(times) => write!(f, "scales ≥ {times} × as well as the floor"),
@@ -51,6 +55,7 @@ impl fmt::Display for Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::summary::ROWS;
 
     fn measured() -> Measured {
         let members = [
@@ -61,13 +66,16 @@ mod tests {
             ("recloser", 6.0),
         ];
         let members = members.map(|(name, ns)| (name.to_owned(), ns)).into();
-        Measured::from_members(&members).unwrap()
+        let row = ROWS.iter().find(|row| row.name == "closed_time_2t");
+        Measured::from_members(row.unwrap(), &members).unwrap()
     }
 
     #[test]
     fn a_bound_itself_is_met_and_a_tie_is_not_less() {
         assert_eq!(Target::OfFloor(3.0).is_met(&measured()), Some(true));
         assert_eq!(Target::OfFloor(2.9).is_met(&measured()), Some(false));
+        assert_eq!(Target::OverFloor(4.0).is_met(&measured()), Some(true));
+        assert_eq!(Target::OverFloor(3.9).is_met(&measured()), Some(false));
         assert_eq!(
             Target::OfMember(1.0, "recloser").is_met(&measured()),
             Some(true)
@@ -95,6 +103,7 @@ mod tests {
     fn what_was_not_measured_is_neither_met_nor_missed() {
         assert_eq!(Target::LessThan("timeout").is_met(&measured()), None);
         assert_eq!(Target::OfFloor(1.0).is_met(&Measured::default()), None);
+        assert_eq!(Target::OverFloor(1.0).is_met(&Measured::default()), None);
         assert_eq!(Target::Scaling(1.0).is_met(&Measured::default()), None);
     }
 }
