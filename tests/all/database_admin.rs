@@ -125,7 +125,7 @@ async fn terminate_ends_what_was_named_writes_it_down_and_refuses_the_rest() {
     let (victim, bystander, other) = (
         connect(&ground, "victim", "app").await,
         connect(&ground, "bystander", "app").await,
-        connect(&ground, "other", "postgres").await,
+        connect(&ground, "other", "template1").await,
     );
     let ours = "SELECT pid FROM pg_stat_activity WHERE application_name = 'admin-sidecar'";
     let ours: i32 = eventually("the connection is reserved", SOON, async || {

@@ -198,7 +198,7 @@ async fn terminate_ends_exactly_that_backend_and_leaves_alone_what_is_not_its_to
         connect(&postgres, "bystander").await,
     );
     let other = connect_as(&postgres, "other", |config| {
-        config.dbname("postgres");
+        config.dbname("template1");
     })
     .await;
     let victim_pid = pid(&victim).await;
