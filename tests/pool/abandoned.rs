@@ -93,3 +93,22 @@ async fn statements_that_are_sent_at_once_are_answered_in_order() {
     );
     assert_eq!((one, two, three), (1, 2, 3));
 }
+
+#[tokio::test]
+async fn whoever_stops_waiting_for_a_cancellation_leaves_it_to_the_next_and_it_hits_nobody() {
+    let postgres = postgres().await;
+    let pool = pool(&postgres, "pool_size: 1, max_overflow: 0");
+    for round in 0..20u64 {
+        let connection = pool.get().await.unwrap();
+        let given_up = timeout(Duration::from_millis(10), connection.batch_execute(LONG)).await;
+        assert!(given_up.is_err());
+        let patience = Duration::from_micros(round * 100);
+        let _ = timeout(patience, connection.query("SELECT 1", &[])).await;
+        drop(connection);
+        let next = pool.get().await.unwrap();
+        for number in 0..20i32 {
+            let row = next.query_one("SELECT $1::int", &[&number]).await;
+            assert_eq!(row.unwrap().get::<_, i32>(0), number);
+        }
+    }
+}

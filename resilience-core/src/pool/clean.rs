@@ -10,6 +10,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 
 use super::{error::QueryError, inner::Inner, session::Session, stats::one};
@@ -146,10 +147,9 @@ async fn clean(inner: &Arc<Inner>, session: &Session) -> bool {
 
 /// Waits until nothing that was sent is left unanswered; whether that is so.
 async fn settle(inner: &Arc<Inner>, session: &Session) -> bool {
-    let cancelling = session.cancelling.lock().take();
-    if let Some(task) = cancelling
-        && !task.await.unwrap_or(false)
-    {
+    let task = session.cancelling.lock().take();
+    let mut cancelling = Cancelling { session, task };
+    if !cancelling.is_over().await {
         // A server that wakes up later may find it still, and would give up
         // whatever runs then.
         inner.gate.suspect();
@@ -178,6 +178,32 @@ async fn settle(inner: &Arc<Inner>, session: &Session) -> bool {
     inner.gate.suspect();
     session.desk.break_off();
     false
+}
+
+/// A cancellation that is waited for. Whoever stops waiting leaves it to the next:
+/// nothing may be sent to the next user before it is over.
+struct Cancelling<'a> {
+    session: &'a Session,
+    task: Option<JoinHandle<bool>>,
+}
+
+impl Cancelling<'_> {
+    async fn is_over(&mut self) -> bool {
+        let Some(task) = &mut self.task else {
+            return true;
+        };
+        let is_over = task.await.unwrap_or(false);
+        self.task = None;
+        is_over
+    }
+}
+
+impl Drop for Cancelling<'_> {
+    fn drop(&mut self) {
+        if self.task.is_some() {
+            *self.session.cancelling.lock() = self.task.take();
+        }
+    }
 }
 
 async fn within_limit(inner: &Inner, session: &Session, script: &str) -> bool {

@@ -127,18 +127,18 @@ impl Inner {
                 if let Some(session) = self.usable(session) {
                     return Ok(session);
                 }
-                // It died on its way here.
-                match self.queue.take() {
-                    Taken::Idle(session) => {
-                        if let Some(session) = self.usable(session) {
-                            return Ok(session);
+                // It died on its way here, and so may those that are idle.
+                while waiting.receiver.is_none() {
+                    match self.queue.take() {
+                        Taken::Idle(session) => {
+                            if let Some(session) = self.usable(session) {
+                                return Ok(session);
+                            }
                         }
-                    }
-                    Taken::Wait(receiver) => {
-                        waiting.receiver = Some(receiver);
-                        self.want_more();
+                        Taken::Wait(receiver) => waiting.receiver = Some(receiver),
                     }
                 }
+                self.want_more();
             }
         })
         .await;
