@@ -4,9 +4,6 @@
 //! No parser of SQL: the tokens of PostgreSQL's scanner are enough for all
 //! three, and any text has tokens.
 
-// The pool's connections are the callers.
-#![allow(dead_code, unused_imports)]
-
 mod normalise;
 mod token;
 mod traces;
