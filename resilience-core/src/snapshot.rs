@@ -8,6 +8,7 @@
 //! dead process can be shown exactly like one taken a microsecond ago.
 
 mod cache;
+mod fallback;
 mod keyed;
 mod pool;
 
@@ -15,6 +16,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use cache::CacheSnapshot;
+pub use fallback::{
+    AgeHistogram, FallbackResponses, FallbackSnapshot, StoreErrorSnapshot, StoreSnapshot,
+    SwitchSnapshot,
+};
 pub use keyed::KeyedSnapshot;
 pub use pool::{
     ConnectErrorSnapshot, HolderSnapshot, PoolDurations, PoolSnapshot, PoolTotals, ServerState,
@@ -52,6 +57,12 @@ pub struct Snapshot {
     pub keyed: Vec<KeyedSnapshot>,
     /// All connection pools, by name.
     pub pools: Vec<PoolSnapshot>,
+    /// All fallbacks, by name.
+    #[serde(default)]
+    pub fallbacks: Vec<FallbackSnapshot>,
+    /// The stores that fallbacks use beyond this process.
+    #[serde(default)]
+    pub stores: Vec<StoreSnapshot>,
     /// The health checks' last results.
     pub health: HealthSnapshot,
     /// The configuration in force.
@@ -98,6 +109,8 @@ impl Snapshot {
             breakers: Vec::new(),
             keyed: Vec::new(),
             pools: Vec::new(),
+            fallbacks: Vec::new(),
+            stores: Vec::new(),
             health: HealthSnapshot::default(),
             config: ConfigSnapshot::default(),
             http: HttpSnapshot::default(),

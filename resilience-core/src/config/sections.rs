@@ -30,6 +30,18 @@ pub struct FallbackConfig {
     /// How old an answer may be to be served when the upstream fails. 1 ms to
     /// 30 days, at least `ttl`. Default: 24 h.
     pub stale_limit: Duration,
+    /// How long an answer that is not fresh any more is served while a newer one is
+    /// fetched, so that nobody waits; counted from `ttl`. `None` (`off`): not at
+    /// all. 1 ms to 30 days. Default: `off`.
+    pub stale_while_revalidate: Option<Duration>,
+    /// Whether what the upstream says (`Cache-Control`, `Expires`) goes before `ttl`
+    /// and may only shorten `stale_limit`. Default: `true`.
+    pub obey_cache_control: bool,
+    /// Bytes in memory for the answers of one service. 64 KiB to 64 GiB. Default:
+    /// 64 MiB.
+    pub memory: u64,
+    /// A body that is larger is passed on and not kept. 0 to 1 GiB. Default: 1 MiB.
+    pub largest_body: u64,
     /// Where answers are kept. Default: `memory`.
     pub store: FallbackStore,
 }
@@ -221,6 +233,10 @@ impl FallbackValues {
             strategy: self.strategy.value,
             ttl: self.ttl.value,
             stale_limit: self.stale_limit.value,
+            stale_while_revalidate: None,
+            obey_cache_control: true,
+            memory: 64 << 20,
+            largest_body: 1 << 20,
             store: self.store.value,
         }
     }

@@ -212,6 +212,8 @@ impl Parts {
             breakers: within_budget(self.registry.snapshot()),
             keyed: self.registry.keyed_snapshot(),
             pools: self.pools.snapshot(),
+            fallbacks: Vec::new(),
+            stores: Vec::new(),
             health: self.health.snapshot(),
             config: self.config.snapshot(),
             http: self.http.snapshot(),

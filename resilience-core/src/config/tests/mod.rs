@@ -83,6 +83,10 @@ fn the_defaults_are_those_of_the_field_docs() {
             strategy: FallbackStrategy::Cache,
             ttl: Duration::from_secs(300),
             stale_limit: Duration::from_secs(24 * 3600),
+            stale_while_revalidate: None,
+            obey_cache_control: true,
+            memory: 64 << 20,
+            largest_body: 1 << 20,
             store: FallbackStore::Memory,
         }
     );
