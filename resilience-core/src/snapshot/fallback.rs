@@ -34,6 +34,9 @@ pub struct FallbackSnapshot {
     /// Age of the oldest answer in memory, if there is one; may be an answer that
     /// was replaced within the last minute.
     pub oldest_ms: Option<u64>,
+    /// Records of the second level that were not used: of another format or type,
+    /// or from the future by more than a minute.
+    pub unreadable: u64,
 }
 
 /// Who switched a fallback on or off by hand.
