@@ -184,6 +184,7 @@ impl Fallback {
         FallbackSnapshot {
             name: inner.name.to_string(),
             enabled: settings.enabled,
+            configured: settings.config.enabled,
             switched: by,
             strategy: strategy(settings.strategy).to_owned(),
             store: store(settings.config.store).to_owned(),
