@@ -5,6 +5,8 @@ use std::{error::Error, fmt, sync::Arc};
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::Key;
+
 /// Any error, of a codec or of another service.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -88,7 +90,7 @@ pub(crate) trait Code<V>: Send + Sync {
     fn encode(&self, value: &V) -> Option<(Box<str>, Bytes)>;
 
     /// `None` if it cannot be.
-    fn decode(&self, kind: &str, payload: &Bytes) -> Option<V>;
+    fn decode(&self, key: &Key, kind: &str, payload: &Bytes) -> Option<V>;
 
     /// Whether the value only says where the answer is.
     fn is_note(&self, value: &V) -> bool;
@@ -113,7 +115,7 @@ impl<V> Code<V> for Codec<V> {
         }
     }
 
-    fn decode(&self, kind: &str, payload: &Bytes) -> Option<V> {
+    fn decode(&self, _: &Key, kind: &str, payload: &Bytes) -> Option<V> {
         if kind != &*self.name {
             return None;
         }

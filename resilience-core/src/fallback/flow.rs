@@ -134,7 +134,30 @@ pub(super) enum Look<V> {
     /// The answer; the key by which it should be fetched anew meanwhile.
     Hit(Arc<Kept<V>>, Served, Option<Key>),
     /// It has to be asked for.
-    Ask(FallbackStrategy, bool),
+    Ask(Asking),
+}
+
+/// How a call is to be made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asking {
+    pub(super) strategy: FallbackStrategy,
+    pub(super) enabled: bool,
+    pub(super) missed: Missed,
+}
+
+/// Why memory does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missed {
+    /// Stored answers are not handed out.
+    Off,
+    /// The call wants none.
+    NotWanted,
+    /// There is none.
+    Nothing,
+    /// There are others.
+    NotThisOne,
+    /// It is not fresh.
+    Stale,
 }
 
 /// What a run came to. All who wait for it share it.
@@ -210,12 +233,21 @@ where
         if settings.strategy == FallbackStrategy::None || key.as_bytes().len() > Key::LONGEST {
             return Look::Pass;
         }
-        let ask = Look::Ask(settings.strategy, settings.enabled);
-        if !settings.serves() || !want.read {
-            return ask;
+        let ask = |missed| {
+            Look::Ask(Asking {
+                strategy: settings.strategy,
+                enabled: settings.enabled,
+                missed,
+            })
+        };
+        if !settings.serves() {
+            return ask(Missed::Off);
+        }
+        if !want.read {
+            return ask(Missed::NotWanted);
         }
         let Some(mut found) = self.shelf.find(key) else {
-            return ask;
+            return ask(Missed::Nothing);
         };
         let mut at = None;
         if found.value.note {
@@ -224,13 +256,13 @@ where
                 let found = self.shelf.find(&key)?;
                 Some((key, found))
             }) else {
-                return ask;
+                return ask(Missed::NotThisOne);
             };
             (at, found) = (Some(key), there);
         }
         let age_ns = found.age_ns(inner.clock.now_ns());
         if age_ns >= want.max_age_ns {
-            return ask;
+            return ask(Missed::Stale);
         }
         let limits = found.value.limits(settings.rules);
         let (source, refresh) = match limits.at(age_ns) {
@@ -239,7 +271,7 @@ where
             Use::WhileRefreshing if want.share => {
                 (Source::Refreshing, Some(at.unwrap_or_else(|| key.clone())))
             }
-            _ => return ask,
+            _ => return ask(Missed::Stale),
         };
         one(&inner.counts.fresh);
         let served = stored(inner, source, age_ns, limits.fresh_ns);
@@ -634,7 +666,7 @@ where
         let (second, code) = (inner.second.as_ref()?, self.code.as_ref()?);
         let record = second.read(&inner.name, key).await?;
         let age_ms = record_age_ms(&record.terms, record.asked_at_ms, inner.wall.now_ms());
-        let value = code.decode(&record.kind, &record.payload);
+        let value = code.decode(key, &record.kind, &record.payload);
         let (Some(value), Some(age_ms)) = (value, age_ms) else {
             one(&inner.counts.unreadable);
             return None;

@@ -12,7 +12,7 @@ use tower_service::Service;
 use super::{
     Answered, FallbackError, Key, Terms,
     flow::{
-        Answer, Asked, Backup, Exchange, Keep, Look, OtherFuture, Port, Said, Verdict, Want,
+        Answer, Asked, Asking, Backup, Exchange, Keep, Look, OtherFuture, Port, Said, Verdict, Want,
     },
     future::ResponseFuture,
     layer::{Other, Weigh},
@@ -88,8 +88,8 @@ where
                 }
                 ResponseFuture::hit(Answered::shared(value, served))
             }
-            Look::Ask(strategy, enabled) => {
-                let backup = self.backup(&request, strategy, enabled);
+            Look::Ask(asking) => {
+                let backup = self.backup(&request, asking);
                 let ask = Arc::clone(&self.shared.port).ask(
                     key,
                     Want::ALL,
@@ -127,10 +127,10 @@ where
         }
     }
 
-    fn backup(&self, request: &Req, strategy: FallbackStrategy, enabled: bool) -> Backup<V, V> {
+    fn backup(&self, request: &Req, asking: Asking) -> Backup<V, V> {
         let shared = &self.shared;
-        match strategy {
-            _ if !enabled => Backup::Off,
+        match asking.strategy {
+            _ if !asking.enabled => Backup::Off,
             FallbackStrategy::Static => Backup::Fixed(shared.fixed.clone()),
             FallbackStrategy::Service => Backup::Other(shared.other.as_ref().map(|other| {
                 let (call, shared) = (other(request), Arc::clone(shared));
