@@ -16,7 +16,7 @@ use super::{
     counts::one,
     handle::Inner,
     rules::{Use, record_age_ms},
-    shelf::{Changes, Found, Kept, Put, Shelf},
+    shelf::{Changes, Found, Kept, Left, Put, Shelf},
 };
 use crate::{
     one_line::one_line,
@@ -309,14 +309,9 @@ where
                 Turn::Lead(lead) => {
                     one(&inner.counts.runs);
                     let (tell, mut hear) = oneshot::channel();
+                    let keep = self.keeps(primary);
                     let run = Arc::clone(&self).lead(key.clone(), want, exchange, tell);
-                    let keep = Arc::clone(&self);
-                    let ended = lead
-                        .run(RUN_WITHIN, in_span(run), move |_, ran| {
-                            keep.shelf.make(keep.inner(), &ran.changes)
-                        })
-                        .answer()
-                        .await;
+                    let ended = lead.run(RUN_WITHIN, in_span(run), keep).answer().await;
                     return match ended {
                         Ok(ran) => self.answer(&ran, hear.try_recv().ok(), false),
                         Err(lost) => self.lost(&key, lost),
@@ -342,8 +337,12 @@ where
     }
 
     /// Fetches the answer of a key anew, if nobody does: in a task, for nobody.
-    pub(super) fn refresh<X>(self: &Arc<Self>, key: Key, exchange: impl FnOnce() -> X)
-    where
+    pub(super) fn refresh<X>(
+        self: &Arc<Self>,
+        primary: Key,
+        key: Key,
+        exchange: impl FnOnce() -> X,
+    ) where
         X: Exchange<V, E>,
     {
         let Turn::Lead(lead) = self.shelf.flights.turn(key.clone(), |_| None) else {
@@ -351,11 +350,26 @@ where
         };
         one(&self.inner().counts.runs);
         let (tell, _) = oneshot::channel();
+        let keep = self.keeps(primary);
         let run = Arc::clone(self).lead(key, Want::ALL, exchange(), tell);
-        let keep = Arc::clone(self);
-        drop(lead.run(RUN_WITHIN, in_span(run), move |_, ran| {
-            keep.shelf.make(keep.inner(), &ran.changes)
-        }));
+        drop(lead.run(RUN_WITHIN, in_span(run), keep));
+    }
+
+    /// What a run that begins now does with what it brings, under the lock of the
+    /// flights: nothing, if the URI was forgotten meanwhile.
+    fn keeps(
+        self: &Arc<Self>,
+        primary: Key,
+    ) -> impl FnOnce(&Key, &Arc<Ran<V, E>>) -> Left<V> + Send + 'static {
+        let mark = self.shelf.mark(&primary);
+        let port = Arc::clone(self);
+        move |_, ran| {
+            if port.shelf.mark(&primary) == mark {
+                port.shelf.make(port.inner(), &ran.changes)
+            } else {
+                Left::new()
+            }
+        }
     }
 
     /// What is in memory under a key.

@@ -84,7 +84,8 @@ where
             Look::Pass => ResponseFuture::pass(self.inner.clone(), request),
             Look::Hit(value, served, refresh) => {
                 if let Some(key) = refresh {
-                    self.shared.port.refresh(key, || self.exchange(request));
+                    let call = || self.exchange(request);
+                    self.shared.port.refresh(key.clone(), key, call);
                 }
                 ResponseFuture::hit(Answered::shared(value, served))
             }
