@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{FallbackConfig, FallbackStore, FallbackStrategy},
+    config::{FallbackConfig, FallbackStrategy},
     snapshot::{CacheSnapshot, FallbackSnapshot, SwitchSnapshot},
 };
 
@@ -146,11 +146,14 @@ impl Fallback {
     #[expect(clippy::must_use_candidate, reason = "one may not care how many")]
     pub fn purge(&self) -> u64 {
         let shelves = self.inner.shelves();
-        let purged = shelves.iter().map(|shelf| shelf.purge()).sum();
-        // Each shelf has cleared it with its own; this one is for the records of
-        // layers that this process has not made.
-        if let Some(second) = &self.inner.second {
-            second.clear(&self.inner.name);
+        let clear = || {
+            if let Some(second) = &self.inner.second {
+                second.clear(&self.inner.name);
+            }
+        };
+        let purged = shelves.iter().map(|shelf| shelf.purge(&clear)).sum();
+        if shelves.is_empty() {
+            clear();
         }
         purged
     }
@@ -187,7 +190,7 @@ impl Fallback {
             configured: settings.config.enabled,
             switched: by,
             strategy: strategy(settings.strategy).to_owned(),
-            store: store(settings.config.store).to_owned(),
+            store: inner.second.as_ref().map_or("memory", SecondLevel::kind).to_owned(),
             ttl_ms: ms(settings.config.ttl).unwrap_or(u64::MAX),
             stale_limit_ms: ms(settings.config.stale_limit).unwrap_or(u64::MAX),
             responses,
@@ -209,7 +212,7 @@ impl Fallback {
             .entry(TypeId::of::<(V, E)>())
             .or_insert_with(|| {
                 let settings = self.inner.settings.load();
-                Arc::new(Shelf::<V, E>::new(&self.inner, settings.config.memory))
+                Arc::new(Shelf::<V, E>::new(settings.config.memory))
             });
         let shelf: Arc<dyn Any + Send + Sync> = Arc::clone(shelf).into_any();
         shelf.downcast().expect("found by its types")
@@ -296,13 +299,5 @@ const fn strategy(strategy: FallbackStrategy) -> &'static str {
         FallbackStrategy::Static => "static",
         FallbackStrategy::Service => "service",
         FallbackStrategy::None => "none",
-    }
-}
-
-const fn store(store: FallbackStore) -> &'static str {
-    match store {
-        FallbackStore::Memory => "memory",
-        FallbackStore::File => "file",
-        FallbackStore::Redis => "redis",
     }
 }

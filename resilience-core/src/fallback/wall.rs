@@ -34,7 +34,7 @@ impl WallClock {
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         match &self.0 {
-            Source::System => since_1970_ms(Timestamp::now()),
+            Source::System => system_ms(),
             // ordering: Relaxed. The count publishes nothing but itself.
             Source::Manual(now_ms) => now_ms.load(Relaxed),
         }
@@ -52,6 +52,21 @@ impl ManualWallClock {
     pub fn set(&self, now: Timestamp) {
         self.now_ms.store(since_1970_ms(now), Relaxed);
     }
+}
+
+/// The kernel's coarse clock: each answer that was stored is handed out with the
+/// time, and a tick of some milliseconds is no matter.
+#[cfg(target_os = "linux")]
+#[inline]
+fn system_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    let ms = now.tv_sec.saturating_mul(1_000) + now.tv_nsec / 1_000_000;
+    u64::try_from(ms).unwrap_or(0)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn system_ms() -> u64 {
+    since_1970_ms(Timestamp::now())
 }
 
 fn since_1970_ms(time: Timestamp) -> u64 {
