@@ -53,7 +53,14 @@ impl Journal {
         let (breaker, pool) = (of(Subject::Breaker), of(Subject::Pool));
         let fallback = of(Subject::Fallback);
         if result.is_ok() {
-            tracing::info!(breaker, pool, fallback, actor, outcome, "{action}: {detail}");
+            tracing::info!(
+                breaker,
+                pool,
+                fallback,
+                actor,
+                outcome,
+                "{action}: {detail}"
+            );
         } else {
             tracing::warn!(
                 class = outcome,

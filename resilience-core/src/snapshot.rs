@@ -96,7 +96,9 @@ impl Snapshot {
     /// The store that a fallback uses beyond memory, if it uses one.
     #[must_use]
     pub fn store_of(&self, fallback: &FallbackSnapshot) -> Option<&StoreSnapshot> {
-        self.stores.iter().find(|store| store.kind == fallback.store)
+        self.stores
+            .iter()
+            .find(|store| store.kind == fallback.store)
     }
 
     /// The breakers, and those of the families that are not closed.

@@ -142,11 +142,9 @@ fn pool<'a>(name: &str, snapshot: &'a Snapshot) -> Result<&'a PoolSnapshot, Chan
 }
 
 fn fallback<'a>(name: &str, snapshot: &'a Snapshot) -> Result<&'a FallbackSnapshot, ChangeError> {
-    snapshot
-        .fallback(name)
-        .ok_or_else(|| ChangeError::Unknown {
-            subject: Subject::Fallback,
-            name: name.to_owned(),
-            nearest: nearest(name, snapshot.fallbacks.iter().map(|one| one.name.as_str())),
-        })
+    snapshot.fallback(name).ok_or_else(|| ChangeError::Unknown {
+        subject: Subject::Fallback,
+        name: name.to_owned(),
+        nearest: nearest(name, snapshot.fallbacks.iter().map(|one| one.name.as_str())),
+    })
 }

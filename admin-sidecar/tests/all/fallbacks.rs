@@ -33,14 +33,20 @@ async fn the_fallbacks_of_a_dead_service_are_shown_from_its_black_box_with_what_
     let whole = rig.get("/admin/fallback/rates").await.json();
     assert_eq!(whole["second_level"]["up"], false, "{whole}");
     let metrics = rig.get("/metrics").await.body;
-    assert!(metrics.contains(r#"fallback_store_up{store="redis"} 0"#), "{metrics}");
+    assert!(
+        metrics.contains(r#"fallback_store_up{store="redis"} 0"#),
+        "{metrics}"
+    );
 
     for action in Action::OF_FALLBACKS {
         let refused = rig.post(&path(action), &[JSON], WHY).await;
         refused.assert_problem(503);
         assert!(refused.took < BOUND, "{:?}", refused.took);
         let advice = refused.json()["advice"].as_str().unwrap().to_owned();
-        assert!(advice.contains("comes back as it is switched now"), "{advice}");
+        assert!(
+            advice.contains("comes back as it is switched now"),
+            "{advice}"
+        );
     }
     for unknown in [
         rig.get("/admin/fallback/raets").await,
@@ -66,7 +72,10 @@ async fn a_switch_and_a_purge_reach_the_service_and_are_written_down() {
     assert_eq!(receipt.json()["after"], off);
     let concerns = rig.get("/admin/fallback").await.json()["concerns"].clone();
     let off_by_hand = concerns[0].as_str().unwrap();
-    assert!(off_by_hand.contains("switched off by hand because \"INC-7\""), "{concerns}");
+    assert!(
+        off_by_hand.contains("switched off by hand because \"INC-7\""),
+        "{concerns}"
+    );
     let receipt = rig.post(&path(Action::SwitchOn), &[], "").await;
     assert_eq!(receipt.json()["after"], on, "{receipt:?}");
     let receipt = rig.post(&path(Action::Purge), &[], "").await;
@@ -145,7 +154,9 @@ async fn a_pending_change_of_a_breaker_does_not_stand_in_the_way_of_a_fallback_o
     let _listener = rig.hang();
     let key = [("Idempotency-Key", "k")];
     assert_eq!(rig.post(RESET, &key, "").await.status, 202);
-    let switched = rig.post("/admin/fallback/payment_api/disable", &key, "").await;
+    let switched = rig
+        .post("/admin/fallback/payment_api/disable", &key, "")
+        .await;
     assert_eq!(switched.status, 202, "{switched:?}");
     assert_eq!(switched.json()["action"], "switch_off");
 }

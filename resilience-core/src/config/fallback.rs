@@ -17,7 +17,7 @@ use super::{
 pub use answer::FixedAnswer;
 pub(super) use stores::read as stores;
 pub use stores::{FallbackFileConfig, FallbackRedisConfig};
-pub use url::RedisUrl;
+pub use url::{BadRedisUrl, RedisUrl};
 
 /// What is answered when an upstream cannot be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,7 +167,11 @@ pub(super) fn read(reader: &mut Reader, top: &Section<'_>) -> Fallback {
 }
 
 /// Reads the section of a service over what it inherits.
-pub(super) fn read_own(reader: &mut Reader, section: &Section<'_>, base: &Fallback) -> FallbackConfig {
+pub(super) fn read_own(
+    reader: &mut Reader,
+    section: &Section<'_>,
+    base: &Fallback,
+) -> FallbackConfig {
     let values = shared(reader, section, &base.values, base.redis_is_named);
     let answer = answer::read(reader, section);
     values.config(answer)
@@ -255,9 +259,7 @@ type Mend<'a> = (&'a str, &'a Origin, String, String);
 /// Says a conflict where it can be mended: at the first of these keys that the
 /// section itself gives. If it gives none, it was reported where they are written.
 fn report(reader: &mut Reader, section: &Section<'_>, mends: &[Mend<'_>]) {
-    let written = mends
-        .iter()
-        .find(|(key, ..)| section.node(key).is_some());
+    let written = mends.iter().find(|(key, ..)| section.node(key).is_some());
     if let Some((key, origin, given, allowed)) = written {
         reader.conflict(&section.full(key), origin, given.clone(), allowed);
     }
@@ -285,11 +287,7 @@ fn ages_go_together(reader: &mut Reader, section: &Section<'_>, values: &Fallbac
 }
 
 /// Reports a `stale_while_revalidate` that goes on beyond `stale_limit`.
-fn revalidation_ends_in_time(
-    reader: &mut Reader,
-    section: &Section<'_>,
-    values: &FallbackValues,
-) {
+fn revalidation_ends_in_time(reader: &mut Reader, section: &Section<'_>, values: &FallbackValues) {
     let (ttl, limit) = (&values.ttl, &values.stale_limit);
     let revalidate = &values.stale_while_revalidate;
     if misread(section, "stale_while_revalidate", revalidate) {

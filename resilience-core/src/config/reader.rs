@@ -261,7 +261,8 @@ impl Reader {
         key: &str,
         written: Sourced<T>,
     ) -> T {
-        self.note(section, key, Some(written.clone()), &written).value
+        self.note(section, key, Some(written.clone()), &written)
+            .value
     }
 
     /// `` `database.pool_size` is `0`, allowed: 1 to 10000 ``

@@ -263,7 +263,11 @@ pub(super) fn any<T>(text: &str) -> Allowed<impl Fn(&T) -> bool + use<T>> {
     }
 }
 
-pub(super) fn within<T: PartialOrd>(min: T, max: T, text: &str) -> Allowed<impl Fn(&T) -> bool + use<T>> {
+pub(super) fn within<T: PartialOrd>(
+    min: T,
+    max: T,
+    text: &str,
+) -> Allowed<impl Fn(&T) -> bool + use<T>> {
     Allowed {
         text: text.to_owned(),
         inside: move |value: &T| (&min..=&max).contains(&value),

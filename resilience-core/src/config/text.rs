@@ -56,7 +56,10 @@ mod tests {
     use crate::config::Config;
 
     fn read_back(text: &str) -> String {
-        let file = format!("services: {{a: {{fallback: {{answer: {{body: {}, status: 200}}}}}}}}", quoted(text));
+        let file = format!(
+            "services: {{a: {{fallback: {{answer: {{body: {}, status: 200}}}}}}}}",
+            quoted(text)
+        );
         let config = Config::parse("config.yaml", &file, []);
         let config = config.unwrap_or_else(|errors| panic!("{errors}\n{file}"));
         let answer = config.fallback("a").answer.clone();
@@ -65,7 +68,12 @@ mod tests {
 
     #[test]
     fn what_can_be_written_plainly_is() {
-        for text in ["fallback.redb", "/var/lib/a-b/c.redb", "text/plain", "redis://h:6379/0"] {
+        for text in [
+            "fallback.redb",
+            "/var/lib/a-b/c.redb",
+            "text/plain",
+            "redis://h:6379/0",
+        ] {
             assert_eq!(quoted(text), text);
         }
         for (text, shown) in [

@@ -175,7 +175,9 @@ impl Readable for Size {
             .parse()
             .map_err(|_| Misread::Other)?;
         let unit = unit.trim_start();
-        let known = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit));
+        let known = UNITS
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(unit));
         let bytes = known.and_then(|(_, bytes)| number.checked_mul(*bytes));
         bytes.map(Self).ok_or(Misread::Other)
     }

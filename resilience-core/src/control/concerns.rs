@@ -27,5 +27,7 @@ pub(crate) fn of_store(store: &StoreSnapshot) -> Option<String> {
     let why = store.last_error.as_ref().map_or_else(String::new, |error| {
         format!(", last at {}: {}", instant(error.at), error.message)
     });
-    Some(format!("the {kind} store is down{why}; answers are in memory only"))
+    Some(format!(
+        "the {kind} store is down{why}; answers are in memory only"
+    ))
 }

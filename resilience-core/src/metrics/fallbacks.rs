@@ -84,7 +84,9 @@ pub(super) fn fallbacks(fallbacks: &[FallbackSnapshot]) -> Vec<MetricFamily> {
 }
 
 pub(super) fn stores(stores: &[StoreSnapshot]) -> Vec<MetricFamily> {
-    let up = stores.iter().map(|one| (of(one), f64::from(u8::from(one.up))));
+    let up = stores
+        .iter()
+        .map(|one| (of(one), f64::from(u8::from(one.up))));
     let pending = stores.iter().map(|one| (of(one), number(one.pending)));
     let results = |count: fn(&StoreSnapshot) -> Vec<(&'static str, u64)>| {
         stores.iter().flat_map(move |one| {

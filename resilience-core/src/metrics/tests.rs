@@ -335,7 +335,10 @@ fn a_fallback_has_all_its_families_and_no_label_but_its_name_and_the_source() {
         "fallback_enabled{service=\"rates\"} 0",
         "fallback_switched_by_hand{service=\"rates\"} 1",
     ] {
-        assert!(off.lines().any(|l| l == line), "{line} is missing in:\n{off}");
+        assert!(
+            off.lines().any(|l| l == line),
+            "{line} is missing in:\n{off}"
+        );
     }
 }
 
@@ -372,7 +375,10 @@ fn a_store_has_all_its_families_and_never_says_where_it_is() {
         "fallback_store_shadow_reads_total{store=\"redis\",result=\"passed\"} 8",
         "fallback_store_shadow_reads_total{store=\"redis\",result=\"failed\"} 1",
     ] {
-        assert!(text.lines().any(|l| l == line), "{line} is missing in:\n{text}");
+        assert!(
+            text.lines().any(|l| l == line),
+            "{line} is missing in:\n{text}"
+        );
     }
     assert!(!text.contains("10.0.0.7"));
 }

@@ -126,11 +126,12 @@ impl ResilienceBuilder {
             .map_err(|error| StartError::Control(error.into()))?;
         let black_box = blackbox::path(&self.run_dir, &self.name);
         let (former, refused_black_boxes) = read_former(&black_box, &self.name);
+        let at_the_start = config.current();
         let stores = {
             let given = std::env::var("STATE_DIRECTORY").ok();
             let default = || stores::state_dir(&self.name, given.as_deref());
             let state_dir = self.state_dir.clone().unwrap_or_else(default);
-            Arc::new(Stores::open(&config.current(), &state_dir))
+            Arc::new(Stores::open(&at_the_start, &self.name, &state_dir))
         };
         let parts = Arc::new(Parts {
             replica: format!("{}.{}", host_name(), std::process::id()),
@@ -146,7 +147,7 @@ impl ResilienceBuilder {
             #[cfg(feature = "fallback")]
             made: parking_lot::Mutex::default(),
             stores,
-            at_the_start: config.current(),
+            at_the_start,
             clock: Clock::default(),
             heartbeat_ns: AtomicU64::new(0),
             former,

@@ -19,8 +19,6 @@ use super::{
     pools::Pools,
     stores::{Stores, not_before_the_next_start},
 };
-#[cfg(feature = "fallback")]
-use crate::{control::concerns, fallback::Fallback};
 use crate::{
     breaker::{CircuitBreaker, KeyedBreakers, KeyedConfig, Registry},
     clock::Clock,
@@ -31,6 +29,8 @@ use crate::{
     log::{self, LogHandle},
     snapshot::{BlackBoxSnapshot, BreakerSnapshot, FORMAT, HealthStatus, Snapshot, State},
 };
+#[cfg(feature = "fallback")]
+use crate::{control::concerns, fallback::Fallback};
 
 /// Events in one snapshot, over all breakers: a black box stays small.
 const MOST_EVENTS: usize = 4_096;
@@ -115,11 +115,18 @@ impl Parts {
             Some(store) => builder.second_level(store).build(),
             None => builder.build(),
         };
-        let left = self.former.as_ref().and_then(|former| former.fallback(name));
+        let left = self
+            .former
+            .as_ref()
+            .and_then(|former| former.fallback(name));
         if let Some(left) = left {
             fallback.restore(left);
             if let Some(still) = concerns::of_fallback(&fallback.snapshot()) {
-                tracing::warn!(class = "fallback", fallback = name, "after the restart {still}");
+                tracing::warn!(
+                    class = "fallback",
+                    fallback = name,
+                    "after the restart {still}"
+                );
             }
         }
         self.fallbacks.add(Arc::new(fallback.clone()));

@@ -37,7 +37,7 @@ pub(super) struct Stores {
 impl Stores {
     /// Opens what the configuration names. What cannot be opened is logged and
     /// shown, and the service goes on in memory.
-    pub(super) fn open(config: &Config, state_dir: &Path) -> Self {
+    pub(super) fn open(config: &Config, service: &str, state_dir: &Path) -> Self {
         let mut stores = Self::default();
         if config.uses_store(FallbackStore::File) {
             let file = config.fallback_file();
@@ -49,7 +49,7 @@ impl Stores {
         if config.uses_store(FallbackStore::Redis) {
             let redis = config.fallback_redis();
             let place = redis.url.as_ref().map(ToString::to_string);
-            let opened = open_redis(redis);
+            let opened = open_redis(redis, service);
             stores.add("redis", place.unwrap_or_default(), opened);
         }
         stores
@@ -60,7 +60,10 @@ impl Stores {
         match opened {
             #[cfg(feature = "fallback")]
             Ok(store) => {
-                log::startup(step, format!("answers are kept in the {kind} store at {place}"));
+                log::startup(
+                    step,
+                    format!("answers are kept in the {kind} store at {place}"),
+                );
                 self.open.push(store);
             }
             #[cfg(not(feature = "fallback"))]
@@ -122,7 +125,9 @@ fn open_file(path: &Path, config: &FallbackFileConfig) -> Opened {
         })?;
     }
     let store = crate::fallback::store::FileStore::open(path, config.size);
-    store.map(SecondLevel::new).map_err(|error| error.to_string())
+    store
+        .map(SecondLevel::new)
+        .map_err(|error| error.to_string())
 }
 
 #[cfg(not(feature = "fallback-file"))]
@@ -131,17 +136,26 @@ fn open_file(_: &Path, _: &FallbackFileConfig) -> Opened {
 }
 
 #[cfg(feature = "fallback-redis")]
-fn open_redis(config: &FallbackRedisConfig) -> Opened {
+fn open_redis(config: &FallbackRedisConfig, service: &str) -> Opened {
+    use crate::fallback::store::{RedisRoots, RedisStore};
+
     let Some(url) = &config.url else {
         return Err("`fallback.redis.url` is not set".to_owned());
     };
-    let ca_file = config.ca_file.as_deref();
-    let store = crate::fallback::store::RedisStore::open(url.expose(), ca_file, config.deadline);
-    store.map(SecondLevel::new).map_err(|error| error.to_string())
+    let roots = match &config.ca_file {
+        Some(file) => RedisRoots::File(file.clone()),
+        None => RedisRoots::System,
+    };
+    let store = RedisStore::new(url.expose(), &roots).map_err(|error| error.to_string())?;
+    // Its replicas share them. Another service may call its upstream by the same
+    // name and mean something else.
+    Ok(SecondLevel::new(
+        store.prefix(format!("fallback:{service}:")),
+    ))
 }
 
 #[cfg(not(feature = "fallback-redis"))]
-fn open_redis(_: &FallbackRedisConfig) -> Opened {
+fn open_redis(_: &FallbackRedisConfig, _: &str) -> Opened {
     Err(not_built("redis"))
 }
 
@@ -200,12 +214,16 @@ mod tests {
         assert_eq!(dir(None), own);
         assert_eq!(dir(Some("")), own);
         assert_eq!(dir(Some("relative")), own);
-        assert_eq!(dir(Some("/var/lib/pay:/var/lib/b")), Path::new("/var/lib/pay"));
+        assert_eq!(
+            dir(Some("/var/lib/pay:/var/lib/b")),
+            Path::new("/var/lib/pay")
+        );
     }
 
     #[test]
     fn a_reload_names_what_waits_for_the_next_start_and_nothing_else() {
-        let changed = |before: &str, now: &str| not_before_the_next_start(&config(before), &config(now));
+        let changed =
+            |before: &str, now: &str| not_before_the_next_start(&config(before), &config(now));
         let live = "fallback: {enabled: false, ttl: 1s, memory: 1MiB, strategy: none}";
         assert_eq!(changed("", live), [""; 0]);
         assert_eq!(
@@ -213,11 +231,17 @@ mod tests {
             ["fallback.file", "fallback.redis"]
         );
         assert_eq!(
-            changed("services: {a: , b: }", "services: {a: {fallback: {store: file}}, b: }"),
+            changed(
+                "services: {a: , b: }",
+                "services: {a: {fallback: {store: file}}, b: }"
+            ),
             ["services.a.fallback.store"]
         );
         assert_eq!(
-            changed("", "fallback: {store: file}\nservices: {a: {fallback: {store: memory}}}"),
+            changed(
+                "",
+                "fallback: {store: file}\nservices: {a: {fallback: {store: memory}}}"
+            ),
             ["fallback.store"]
         );
     }
@@ -225,7 +249,7 @@ mod tests {
     #[test]
     fn no_store_is_opened_that_nothing_uses() {
         let dir = tempfile::tempdir().unwrap();
-        let stores = Stores::open(&config("fallback: {file: {path: a.redb}}"), dir.path());
+        let stores = Stores::open(&config("fallback: {file: {path: a.redb}}"), "a", dir.path());
         assert_eq!(stores.snapshot(), []);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }

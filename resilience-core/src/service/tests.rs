@@ -176,7 +176,11 @@ async fn a_store_that_cannot_be_opened_is_shown_and_the_service_starts_all_the_s
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config.yaml");
     // A folder for the answers is to be made where there is a file.
-    std::fs::write(&file, "fallback: {store: file, file: {path: config.yaml/a.redb}}").unwrap();
+    std::fs::write(
+        &file,
+        "fallback: {store: file, file: {path: config.yaml/a.redb}}",
+    )
+    .unwrap();
     let resilience = builder(dir.path())
         .state_dir(dir.path())
         .config_file(&file)
@@ -206,7 +210,9 @@ async fn a_switch_by_hand_is_in_force_after_a_restart_and_a_warning_of_health() 
     assert_eq!(fallbacks(&before), (HealthStatus::Pass, String::new()));
     let (actor, reason) = (Some("on-call".to_owned()), Some("INC-7".to_owned()));
     // Two handles of one name are one fallback.
-    before.fallback("rates").switch(Some(false), actor.clone(), reason.clone());
+    before
+        .fallback("rates")
+        .switch(Some(false), actor.clone(), reason.clone());
     before.fallback("fraud").switch(Some(true), actor, reason);
     let left = ["rates", "fraud", "ledger"].map(|name| shown(&before, name));
     drop(before);
@@ -217,8 +223,16 @@ async fn a_switch_by_hand_is_in_force_after_a_restart_and_a_warning_of_health() 
     assert!(!found[0].0 && found[1].0 && found[0].2.is_some() && found[2].2.is_none());
     let (verdict, said) = fallbacks(&after);
     assert_eq!(verdict, HealthStatus::Warn);
-    assert!(said.contains("rates is switched off by hand by on-call because \"INC-7\""), "{said}");
-    let names: Vec<_> = after.snapshot().fallbacks.into_iter().map(|one| one.name).collect();
+    assert!(
+        said.contains("rates is switched off by hand by on-call because \"INC-7\""),
+        "{said}"
+    );
+    let names: Vec<_> = after
+        .snapshot()
+        .fallbacks
+        .into_iter()
+        .map(|one| one.name)
+        .collect();
     assert_eq!(names, ["fraud", "ledger", "rates"]);
     after.fallback("rates").switch(None, None, None);
     after.fallback("fraud").switch(None, None, None);

@@ -49,7 +49,13 @@ pub(in crate::config) fn read(
     redis: &Section<'_>,
 ) -> (FallbackFileConfig, FallbackRedisConfig) {
     let file = reader.section(fallback, "file", schema::FALLBACK_FILE);
-    let Text(path) = plain(reader, &file, "path", Text("fallback.redb".into()), &a_path());
+    let Text(path) = plain(
+        reader,
+        &file,
+        "path",
+        Text("fallback.redb".into()),
+        &a_path(),
+    );
     let size = within(Size(1 << 20), Size(1 << 40), "1MiB to 1TiB");
     let Size(size) = plain(reader, &file, "size", Size(256 << 20), &size);
     let file = FallbackFileConfig {
@@ -86,8 +92,6 @@ pub(in crate::config) fn read(
 fn a_path() -> Allowed<impl Fn(&Text) -> bool> {
     Allowed {
         text: format!("a path of 1 to {MOST_PATH} bytes"),
-        inside: |Text(path): &Text| {
-            (1..=MOST_PATH).contains(&path.len()) && !path.contains('\0')
-        },
+        inside: |Text(path): &Text| (1..=MOST_PATH).contains(&path.len()) && !path.contains('\0'),
     }
 }

@@ -179,10 +179,19 @@ mod tests {
             ("rediss://app:hunter2@h:6380/3", "rediss://app:***@h:6380/3"),
             ("redis://:hunter2@h/", "redis://:***@h/"),
             ("redis://hunter2@h", "redis://***@h"),
-            ("redis://a:hunter2:hunter2@[::1]:6379", "redis://a:***@[::1]:6379"),
-            ("unix:///run/r.sock?db=1&pass=hunter2", "unix:///run/r.sock?db=1&pass=***"),
+            (
+                "redis://a:hunter2:hunter2@[::1]:6379",
+                "redis://a:***@[::1]:6379",
+            ),
+            (
+                "unix:///run/r.sock?db=1&pass=hunter2",
+                "unix:///run/r.sock?db=1&pass=***",
+            ),
             ("unix:/run/a@b.sock", "unix:/run/a@b.sock"),
-            ("redis+unix:///r.sock?user=app&pass=hunter2", "redis+unix:///r.sock?user=app&pass=***"),
+            (
+                "redis+unix:///r.sock?user=app&pass=hunter2",
+                "redis+unix:///r.sock?user=app&pass=***",
+            ),
             ("redis://h?protocol=resp3", "redis://h?protocol=resp3"),
         ] {
             assert_eq!(shown(given).as_deref(), Ok(expected));

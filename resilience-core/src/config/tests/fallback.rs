@@ -86,7 +86,10 @@ fn every_key_of_a_fallback_is_read_and_a_service_overrides_it_key_by_key() {
     assert_eq!(file.size, 2 << 30);
     let url = redis.url.as_ref().unwrap();
     assert_eq!(url.expose(), "rediss://app:hunter2@cache:6380/3");
-    assert_eq!(redis.ca_file.as_deref(), Some(Path::new("/etc/ssl/redis.pem")));
+    assert_eq!(
+        redis.ca_file.as_deref(),
+        Some(Path::new("/etc/ssl/redis.pem"))
+    );
     assert_eq!(redis.deadline, Duration::from_millis(10));
     assert!(config.uses_store(FallbackStore::File) && config.uses_store(FallbackStore::Redis));
     // Nobody's: everybody overrides it, but one that is not listed would not.
@@ -97,12 +100,18 @@ fn every_key_of_a_fallback_is_read_and_a_service_overrides_it_key_by_key() {
 fn the_defaults_of_the_stores_are_those_of_the_field_docs() {
     let config = Config::default();
     let (file, redis) = (config.fallback_file(), config.fallback_redis());
-    assert_eq!((&*file.path, file.size), (Path::new("fallback.redb"), 256 << 20));
+    assert_eq!(
+        (&*file.path, file.size),
+        (Path::new("fallback.redb"), 256 << 20)
+    );
     assert_eq!((&redis.url, &redis.ca_file), (&None, &None));
     assert_eq!(redis.deadline, Duration::from_millis(4));
     let answer = "services: {a: {fallback: {answer: {body: x}}}}";
     let answer = parsed(answer).fallback("a").answer.clone().unwrap();
-    assert_eq!((answer.status, &*answer.content_type), (200, "application/json"));
+    assert_eq!(
+        (answer.status, &*answer.content_type),
+        (200, "application/json")
+    );
 }
 
 #[test]
@@ -114,7 +123,10 @@ fn the_effective_values_are_as_one_would_write_them_and_mean_the_same() {
         ("fallback.stale_while_revalidate", Some("300s")),
         ("fallback.file.path", Some("/var/lib/pay/answers.redb")),
         ("fallback.redis.url", Some("rediss://app:***@cache:6380/3")),
-        ("services.rates.fallback.stale_while_revalidate", Some("off")),
+        (
+            "services.rates.fallback.stale_while_revalidate",
+            Some("off"),
+        ),
         (
             "services.rates.fallback.answer",
             Some(
@@ -127,8 +139,13 @@ fn the_effective_values_are_as_one_would_write_them_and_mean_the_same() {
         assert_eq!(shown(&config, key).as_deref(), value, "{key}");
     }
     let answer = shown(&config, "services.rates.fallback.answer").unwrap();
-    let again = parsed(&format!("services: {{rates: {{fallback: {{answer: {answer}}}}}}}"));
-    assert_eq!(again.fallback("rates").answer, config.fallback("rates").answer);
+    let again = parsed(&format!(
+        "services: {{rates: {{fallback: {{answer: {answer}}}}}}}"
+    ));
+    assert_eq!(
+        again.fallback("rates").answer,
+        config.fallback("rates").answer
+    );
     assert_eq!(
         origin(&config, "services.rates.fallback.answer"),
         "config.yaml:20"
@@ -154,7 +171,10 @@ fn variables_set_each_of_them() {
     let url = redis.url.as_ref().unwrap();
     assert_eq!(url.expose(), "redis://:hunter2@cache");
     assert_eq!(redis.deadline, Duration::from_millis(2));
-    assert_eq!(origin(&config, "fallback.redis.url"), "APP__FALLBACK__REDIS__URL");
+    assert_eq!(
+        origin(&config, "fallback.redis.url"),
+        "APP__FALLBACK__REDIS__URL"
+    );
     let answer = config.fallback("rates").answer.as_ref().unwrap();
     assert_eq!(answer.body, "[]");
 }
@@ -178,7 +198,16 @@ fn a_size_without_a_unit_says_so() {
         let config = parsed(&format!("fallback: {{memory: {given}}}"));
         assert_eq!(config.fallback("a").memory, bytes, "{given}");
     }
-    for bad in ["63KiB", "65GiB", "1.5GiB", "64M", "MiB", "-1MiB", "99999999999999999999B", "64MiB 1B"] {
+    for bad in [
+        "63KiB",
+        "65GiB",
+        "1.5GiB",
+        "64M",
+        "MiB",
+        "-1MiB",
+        "99999999999999999999B",
+        "64MiB 1B",
+    ] {
         refuses(
             &format!("fallback: {{memory: {bad}}}"),
             &format!("config.yaml:1:20: `fallback.memory` is `{bad}`, allowed: 64KiB to 64GiB"),
@@ -205,18 +234,39 @@ fn each_wrong_value_is_reported_with_what_is_allowed() {
     let long = "x".repeat(4_097);
     let errors = parse(&format!("fallback: {{file: {{path: {long}, size: 1KiB}}}}")).unwrap_err();
     let said = errors.to_string();
-    assert!(said.contains("allowed: a path of 1 to 4096 bytes"), "{said}");
-    assert!(said.contains("`fallback.file.size` is `1KiB`, allowed: 1MiB to 1TiB"), "{said}");
+    assert!(
+        said.contains("allowed: a path of 1 to 4096 bytes"),
+        "{said}"
+    );
+    assert!(
+        said.contains("`fallback.file.size` is `1KiB`, allowed: 1MiB to 1TiB"),
+        "{said}"
+    );
     refuses(
         "fallback: {redis: {deadline: 1s}}",
         "config.yaml:1:30: `fallback.redis.deadline` is `1s`, allowed: 1ms to 100ms",
     );
     for (answer, said) in [
-        ("{status: 199}", "`services.a.fallback.answer.status` is `199`, allowed: 200 to 599"),
-        ("{content_type: 'a\tb'}", "allowed: 1 to 200 visible ASCII characters, such as `text/plain`"),
-        ("{}", "is a section, allowed: `{status: 200, content_type: application/json, body: '…'}`"),
-        ("'[]'", "`services.a.fallback.answer` is `[]`, allowed: `{status: 200,"),
-        ("{bdy: x}", "unknown key `services.a.fallback.answer.bdy`, did you mean `body`?"),
+        (
+            "{status: 199}",
+            "`services.a.fallback.answer.status` is `199`, allowed: 200 to 599",
+        ),
+        (
+            "{content_type: 'a\tb'}",
+            "allowed: 1 to 200 visible ASCII characters, such as `text/plain`",
+        ),
+        (
+            "{}",
+            "is a section, allowed: `{status: 200, content_type: application/json, body: '…'}`",
+        ),
+        (
+            "'[]'",
+            "`services.a.fallback.answer` is `[]`, allowed: `{status: 200,",
+        ),
+        (
+            "{bdy: x}",
+            "unknown key `services.a.fallback.answer.bdy`, did you mean `body`?",
+        ),
     ] {
         let text = format!("services: {{a: {{fallback: {{answer: {answer}}}}}}}");
         let errors = parse(&text).unwrap_err().to_string();
@@ -225,7 +275,10 @@ fn each_wrong_value_is_reported_with_what_is_allowed() {
     let body = "x".repeat((16 << 10) + 1);
     let text = format!("services: {{a: {{fallback: {{answer: {{body: {body}}}}}}}}}");
     let said = parse(&text).unwrap_err().to_string();
-    assert!(said.contains("allowed: a text of at most 16384 bytes"), "{said}");
+    assert!(
+        said.contains("allowed: a text of at most 16384 bytes"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -304,16 +357,25 @@ fn a_password_is_not_shown_anywhere() {
     ];
     for text in wrong {
         let errors = parse(text).unwrap_err();
-        assert!(!format!("{errors} {errors:?}").contains("hunter2"), "{errors}");
+        assert!(
+            !format!("{errors} {errors:?}").contains("hunter2"),
+            "{errors}"
+        );
     }
     let said = parse(wrong[0]).unwrap_err().to_string();
     let begins = "invalid configuration: config.yaml:1:25: `fallback.redis.url` is wrong (not shown, it may hold a password), allowed: `redis://host:6379/0`";
     assert!(said.starts_with(begins), "{said}");
 
     let url = "redis://app:hunter2@h";
-    let twice = [("APP__FALLBACK__REDIS__URL", url), ("APP__fallback__redis__url", url)];
+    let twice = [
+        ("APP__FALLBACK__REDIS__URL", url),
+        ("APP__fallback__redis__url", url),
+    ];
     let errors = with_env("", &twice).unwrap_err();
-    assert!(!format!("{errors} {errors:?}").contains("hunter2"), "{errors}");
+    assert!(
+        !format!("{errors} {errors:?}").contains("hunter2"),
+        "{errors}"
+    );
 
     let env = [("APP__FALLBACK__REDIS__URL".to_owned(), url.to_owned())];
     let source = ConfigSource::new("APP", env);

@@ -80,7 +80,10 @@ fn switched(now: &FallbackSnapshot, after: FallbackSwitch, dry_run: bool) -> Str
         by_whom(set.actor.as_deref(), set.reason.as_deref())
     });
     if before == after && !after.by_hand {
-        return format!("it is {before}: there is nothing to change{}", nothing(now, after));
+        return format!(
+            "it is {before}: there is nothing to change{}",
+            nothing(now, after)
+        );
     }
     let effect = match (after.enabled, after.by_hand) {
         (true, true) => ", until somebody switches it off, also after a restart",
@@ -126,7 +129,7 @@ mod tests {
     use crate::{
         BreakerConfig, Registry,
         control::{AdminSource, LocalSource, Receipt},
-        service::testing::FakeFallback,
+        service::{ManagedFallback, testing::FakeFallback},
         snapshot::Snapshot,
     };
 
@@ -188,7 +191,11 @@ mod tests {
             (receipt.before, receipt.after),
             (switch(true, false), switch(false, true))
         );
-        assert!(receipt.detail.starts_with("it was on, as the configuration says, and is"));
+        assert!(
+            receipt
+                .detail
+                .starts_with("it was on, as the configuration says, and is")
+        );
         let set = fallback.snapshot().switched.unwrap();
         assert_eq!(
             (set.actor.as_deref(), set.reason.as_deref()),
@@ -276,7 +283,10 @@ mod tests {
             assert!(matches!(refused, ChangeError::KeyUsed(Action::Purge)));
         }
         // The breaker of that name is another thing, and so is its `disable`.
-        let receipt = source.change("rates", keyed(Action::Disable)).await.unwrap();
+        let receipt = source
+            .change("rates", keyed(Action::Disable))
+            .await
+            .unwrap();
         assert!(matches!(receipt, Receipt::Breaker(_)));
         assert!(fallback.snapshot().enabled);
     }

@@ -112,7 +112,10 @@ impl<'a> Detail<'a> {
         Self {
             fallback,
             second_level,
-            concerns: concerns::of_fallback(fallback).into_iter().chain(store).collect(),
+            concerns: concerns::of_fallback(fallback)
+                .into_iter()
+                .chain(store)
+                .collect(),
         }
     }
 }
@@ -275,7 +278,10 @@ mod tests {
         let (status, receipt) = ask(&fallback, "POST", "/rates/disable", "").await;
         assert_eq!(status, 200, "{receipt}");
         assert_eq!(receipt["action"], "switch_off");
-        assert_eq!(receipt["before"], json!({"enabled": true, "by_hand": false}));
+        assert_eq!(
+            receipt["before"],
+            json!({"enabled": true, "by_hand": false})
+        );
         assert_eq!(receipt["after"], json!({"enabled": false, "by_hand": true}));
         assert_eq!(receipt["outcome"], "applied");
         assert_eq!(receipt.get("purged"), None);
