@@ -237,6 +237,7 @@ async fn change_pool(
 async fn change_fallback(
     Shared(service): Shared<Service>,
     UrlPath((svc, action)): UrlPath<(String, String)>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -249,6 +250,9 @@ async fn change_fallback(
     let key = headers["idempotency-key"].to_str().unwrap().to_owned();
     if let Some(receipt) = inner.fallback_changes.get(&key) {
         return Json(receipt.clone()).into_response();
+    }
+    if query.as_deref() == Some("dry_run") {
+        return StatusCode::NOT_IMPLEMENTED.into_response();
     }
     let mut fallbacks = inner.snapshot.fallbacks.iter_mut();
     let Some(known) = fallbacks.find(|one| one.name == svc) else {
