@@ -3,7 +3,11 @@
 //! `terms` says how long an answer may be used, `record` is an answer as a store
 //! keeps it, `store` holds records beyond this process.
 
-#[allow(dead_code, unused_imports, reason = "for the HTTP layer, which comes next")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "for the HTTP layer, which comes next"
+)]
 mod http;
 mod key;
 mod record;

@@ -28,6 +28,28 @@ pin_project! {
         Passed { #[pin] body: B },
         // Pinned where it was read from, so that any body can be moved.
         ReadOn { read: Bytes, rest: Pin<Box<B>> },
+        Failed { how: Box<dyn Failed<B> + Send + Sync> },
+    }
+}
+
+/// An error of `B` that is to be handed on. A trait, since the type of it can be named only
+/// where `B` is known to be a body, and a [`FallbackBody`] may be named anywhere.
+trait Failed<B> {
+    /// The error, once.
+    fn take(&mut self) -> Option<B::Error>
+    where
+        B: Body;
+
+    fn was_taken(&self) -> bool;
+}
+
+impl<B: Body> Failed<B> for Option<B::Error> {
+    fn take(&mut self) -> Option<B::Error> {
+        Option::take(self)
+    }
+
+    fn was_taken(&self) -> bool {
+        self.is_none()
     }
 }
 
@@ -46,6 +68,19 @@ impl<B> FallbackBody<B> {
     pub(crate) fn passed(body: B) -> Self {
         Self {
             state: State::Passed { body },
+        }
+    }
+
+    /// A body that fails at once: the upstream's has failed while it was read.
+    pub(crate) fn failed(error: B::Error) -> Self
+    where
+        B: Body,
+        B::Error: Send + Sync + 'static,
+    {
+        Self {
+            state: State::Failed {
+                how: Box::new(Some(error)),
+            },
         }
     }
 
@@ -81,6 +116,7 @@ where
             }
             StateProj::ReadOn { rest, .. } => rest.as_mut().poll_frame(cx),
             StateProj::Passed { body } => body.poll_frame(cx),
+            StateProj::Failed { how } => return Poll::Ready(how.take().map(Err)),
         };
         poll.map_ok(|frame| frame.map_data(bytes_of))
     }
@@ -90,6 +126,7 @@ where
             State::Memory { data, trailers } => data.is_empty() && trailers.is_none(),
             State::Passed { body } => body.is_end_stream(),
             State::ReadOn { read, rest } => read.is_empty() && rest.is_end_stream(),
+            State::Failed { how } => how.was_taken(),
         }
     }
 
@@ -106,6 +143,7 @@ where
                 }
                 all
             }
+            State::Failed { .. } => SizeHint::default(),
         }
     }
 }
@@ -115,7 +153,7 @@ impl<B> fmt::Debug for FallbackBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let from = match &self.state {
             State::Memory { .. } => "memory",
-            State::Passed { .. } | State::ReadOn { .. } => "upstream",
+            State::Passed { .. } | State::ReadOn { .. } | State::Failed { .. } => "upstream",
         };
         f.debug_struct("FallbackBody")
             .field("from", &from)
@@ -255,20 +293,26 @@ mod tests {
         }
 
         fn size_hint(&self) -> SizeHint {
-            self.hint.clone()
+            self.hint
         }
     }
 
     fn frames(data: &[&'static str]) -> Frames {
         Frames {
-            left: data.iter().map(|data| Ok(Frame::data(Bytes::from_static(data.as_bytes())))).collect(),
+            left: data
+                .iter()
+                .map(|data| Ok(Frame::data(Bytes::from_static(data.as_bytes()))))
+                .collect(),
             waited: false,
             hint: SizeHint::new(),
         }
     }
 
     fn sum(value: &'static str) -> HeaderMap {
-        HeaderMap::from_iter([(http::HeaderName::from_static("x-sum"), HeaderValue::from_static(value))])
+        HeaderMap::from_iter([(
+            http::HeaderName::from_static("x-sum"),
+            HeaderValue::from_static(value),
+        )])
     }
 
     async fn whole(body: Frames, limit: u64) -> (Bytes, Option<HeaderMap>) {
@@ -353,10 +397,27 @@ mod tests {
     #[tokio::test]
     async fn a_body_from_memory_is_exact_about_its_size_and_its_end() {
         let mut body = FallbackBody::<Frames>::from_memory("abc".into(), Some(sum("1")));
-        assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(3), false));
-        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "abc");
-        assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(0), false));
-        assert_eq!(body.frame().await.unwrap().unwrap().into_trailers().unwrap(), sum("1"));
+        assert_eq!(
+            (body.size_hint().exact(), body.is_end_stream()),
+            (Some(3), false)
+        );
+        assert_eq!(
+            body.frame().await.unwrap().unwrap().into_data().unwrap(),
+            "abc"
+        );
+        assert_eq!(
+            (body.size_hint().exact(), body.is_end_stream()),
+            (Some(0), false)
+        );
+        assert_eq!(
+            body.frame()
+                .await
+                .unwrap()
+                .unwrap()
+                .into_trailers()
+                .unwrap(),
+            sum("1")
+        );
         assert!(body.is_end_stream());
         assert!(body.frame().await.is_none());
 
@@ -368,9 +429,20 @@ mod tests {
     async fn a_body_that_was_passed_on_is_what_it_was() {
         let mut body = FallbackBody::passed(frames(&["ab", "c"]));
         assert!(!body.is_end_stream() && body.size_hint().upper().is_none());
-        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "ab");
+        assert_eq!(
+            body.frame().await.unwrap().unwrap().into_data().unwrap(),
+            "ab"
+        );
         assert_eq!(body.collect().await.unwrap().to_bytes(), "c");
         assert!(FallbackBody::passed(Empty::<Bytes>::new()).is_end_stream());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_failed_fails_once_more_and_is_over() {
+        let mut body = FallbackBody::<Frames>::failed("reset");
+        assert!(!body.is_end_stream());
+        assert_eq!(body.frame().await.unwrap().unwrap_err(), "reset");
+        assert!(body.is_end_stream() && body.frame().await.is_none());
     }
 
     #[tokio::test]

@@ -63,7 +63,9 @@ impl CacheStatus {
     /// long it is not, below zero.
     pub(crate) fn revalidating(&self, ttl: i64) -> HeaderValue {
         let ttl = integer(ttl);
-        self.write(format_args!("; hit; ttl={ttl}; detail=stale-while-revalidate"))
+        self.write(format_args!(
+            "; hit; ttl={ttl}; detail=stale-while-revalidate"
+        ))
     }
 
     /// A stored answer, because the upstream failed: with a status, or without an answer.
@@ -171,7 +173,10 @@ mod tests {
                 status.asked(Forwarded::Request, false, true),
                 "payment_api; fwd=request; collapsed",
             ),
-            (status.asked(Forwarded::Bypass, true, false), "payment_api; fwd=bypass; stored"),
+            (
+                status.asked(Forwarded::Bypass, true, false),
+                "payment_api; fwd=bypass; stored",
+            ),
             (status.not_asked(), "payment_api; detail=only-if-cached"),
         ];
         for (value, expected) in table {
@@ -198,7 +203,10 @@ mod tests {
     #[test]
     fn it_comes_after_what_others_have_said() {
         let mut headers = HeaderMap::new();
-        headers.insert(header::CACHE_STATUS, HeaderValue::from_static("origin; hit"));
+        headers.insert(
+            header::CACHE_STATUS,
+            HeaderValue::from_static("origin; hit"),
+        );
         append(&mut headers, CacheStatus::new("a").fresh(1));
         let all: Vec<_> = headers.get_all(header::CACHE_STATUS).iter().collect();
         assert_eq!(all, ["origin; hit", "a; hit; ttl=1"]);

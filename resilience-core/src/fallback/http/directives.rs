@@ -107,7 +107,10 @@ pub(super) fn seconds(digits: &[u8]) -> Option<u32> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let more = |sum: u32, digit: &u8| sum.saturating_mul(10).saturating_add(u32::from(digit - b'0'));
+    let more = |sum: u32, digit: &u8| {
+        sum.saturating_mul(10)
+            .saturating_add(u32::from(digit - b'0'))
+    };
     Some(digits.iter().fold(0, more))
 }
 
@@ -221,7 +224,10 @@ mod tests {
             (&["Max-Age=\"60\""], sixty),
             (&["  MAX-AGE = 60  , foo"], sixty),
             (&["foo=\"a, no-store\", max-age=60"], sixty),
-            (&["foo=\"a\\\", no-store, \\\\\" no-cache, max-age=60"], sixty),
+            (
+                &["foo=\"a\\\", no-store, \\\\\" no-cache, max-age=60"],
+                sixty,
+            ),
             (
                 &[
                     "no-store, No-Cache=\"set-cookie\", private=\"x\"",
@@ -247,7 +253,9 @@ mod tests {
 
     #[test]
     fn a_number_that_cannot_be_read_is_none_and_a_huge_one_the_largest() {
-        for unreadable in ["", "=", "=abc", "=-1", "=+1", "=1.5", "=1 0", "=\"1", "=\"\\1\"", "=0x1"] {
+        for unreadable in [
+            "", "=", "=abc", "=-1", "=+1", "=1.5", "=1 0", "=\"1", "=\"\\1\"", "=0x1",
+        ] {
             let line = format!("max-age{unreadable}");
             assert_eq!(response(&[&line]).max_age, Some(0), "{line}");
         }
@@ -290,7 +298,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_line_is_read_and_what_comes_before_it_is_seen(
-            line in proptest::collection::vec(prop_oneof![Just(b'"'), Just(b'\\'), Just(b','), Just(b'='), 32..=126_u8, 128..=255_u8], 0..200),
+            line in proptest::collection::vec(prop_oneof![Just(b'"'), Just(b'\\'), Just(b','), Just(b'='), 32..=126_u8, 128..=255_u8], 0..40),
         ) {
             let line = HeaderValue::from_bytes(&[b"no-store,", line.as_slice()].concat()).unwrap();
             prop_assert!(OnResponse::of([&line]).no_store);

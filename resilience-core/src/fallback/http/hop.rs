@@ -47,7 +47,11 @@ impl<'a> Hop<'a> {
                 | "age"
         );
         let name = name.as_str().as_bytes();
-        is_kept && !self.named.iter().any(|named| named.eq_ignore_ascii_case(name))
+        is_kept
+            && !self
+                .named
+                .iter()
+                .any(|named| named.eq_ignore_ascii_case(name))
     }
 }
 
@@ -72,13 +76,27 @@ mod tests {
     #[test]
     fn what_is_about_the_connection_is_not_kept() {
         for name in [
-            "connection", "keep-alive", "proxy-authenticate", "proxy-authentication-info",
-            "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding",
-            "upgrade", "age",
+            "connection",
+            "keep-alive",
+            "proxy-authenticate",
+            "proxy-authentication-info",
+            "proxy-authorization",
+            "proxy-connection",
+            "te",
+            "trailer",
+            "transfer-encoding",
+            "upgrade",
+            "age",
         ] {
             assert!(!keeps(&Hop::default(), name), "{name}");
         }
-        for name in ["content-type", "content-length", "cache-status", "proxy-status", "x-te"] {
+        for name in [
+            "content-type",
+            "content-length",
+            "cache-status",
+            "proxy-status",
+            "x-te",
+        ] {
             assert!(keeps(&Hop::default(), name), "{name}");
         }
     }

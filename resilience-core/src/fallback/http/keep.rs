@@ -176,7 +176,10 @@ mod tests {
     }
 
     fn is_kept(personal: bool, one_identity: bool, headers: Headers<'_>) -> bool {
-        matches!(terms(personal, one_identity, &answer(200, headers)), Keep::Yes { .. })
+        matches!(
+            terms(personal, one_identity, &answer(200, headers)),
+            Keep::Yes { .. }
+        )
     }
 
     const NOTHING: Terms = Terms {
@@ -198,7 +201,11 @@ mod tests {
                 404 | 410 => Keep::No { forgets: true },
                 _ => Keep::No { forgets: false },
             };
-            assert_eq!(terms(false, false, &answer(status, &[])), expected, "{status}");
+            assert_eq!(
+                terms(false, false, &answer(status, &[])),
+                expected,
+                "{status}"
+            );
         }
     }
 
@@ -206,13 +213,25 @@ mod tests {
     fn what_is_private_is_not_kept_unless_there_is_nobody_else() {
         let table: [(Headers<'_>, bool); 8] = [
             (&[("cache-control", "private")], true),
-            (&[("cache-control", "private=\"x\", public, max-age=9")], true),
+            (
+                &[("cache-control", "private=\"x\", public, max-age=9")],
+                true,
+            ),
             (&[("set-cookie", "session=a")], true),
-            (&[("set-cookie", "session=a"), ("cache-control", "public")], true),
+            (
+                &[("set-cookie", "session=a"), ("cache-control", "public")],
+                true,
+            ),
             (&[("cache-control", "no-store")], false),
-            (&[("cache-control", "no-store"), ("cache-control", "public")], false),
+            (
+                &[("cache-control", "no-store"), ("cache-control", "public")],
+                false,
+            ),
             (&[("vary", "*")], false),
-            (&[("content-type", "Text/Event-Stream; charset=utf-8")], false),
+            (
+                &[("content-type", "Text/Event-Stream; charset=utf-8")],
+                false,
+            ),
         ];
         for (headers, kept_for_one) in table {
             assert!(!is_kept(false, false, headers), "{headers:?}");
@@ -233,7 +252,11 @@ mod tests {
         ];
         assert!(!is_kept(true, false, &[]));
         for (said, kept) in table {
-            assert_eq!(is_kept(true, false, &[("cache-control", said)]), kept, "{said}");
+            assert_eq!(
+                is_kept(true, false, &[("cache-control", said)]),
+                kept,
+                "{said}"
+            );
         }
     }
 
@@ -266,35 +289,95 @@ mod tests {
             (&[date, expires, ("expires", "0")], Some(0)),
             (&[expires], Some(0)),
             (&[("date", "now"), expires], Some(0)),
-            (&[date, ("expires", "Fri, 31 Dec 9999 23:59:59 GMT")], Some(u32::MAX)),
+            (
+                &[date, ("expires", "Fri, 31 Dec 9999 23:59:59 GMT")],
+                Some(u32::MAX),
+            ),
         ];
         for (headers, fresh_for) in table {
-            assert_eq!(of(headers), Terms { fresh_for, ..NOTHING }, "{headers:?}");
+            assert_eq!(
+                of(headers),
+                Terms {
+                    fresh_for,
+                    ..NOTHING
+                },
+                "{headers:?}"
+            );
         }
     }
 
     #[test]
     fn limits_and_prohibitions_of_stale_answers_are_read() {
-        let sixty = Terms { fresh_for: Some(60), ..NOTHING };
-        let never = Terms { never_stale: true, ..sixty };
+        let sixty = Terms {
+            fresh_for: Some(60),
+            ..NOTHING
+        };
+        let never = Terms {
+            never_stale: true,
+            ..sixty
+        };
         let table = [
             ("max-age=60", sixty),
             ("max-age=60, must-revalidate", never),
             ("max-age=60, proxy-revalidate", never),
-            ("max-age=60, no-cache", Terms { fresh_for: Some(0), ..never }),
-            ("no-cache=\"x\"", Terms { fresh_for: Some(0), ..never }),
-            ("max-age=60, must-revalidate, stale-if-error=9", Terms { stale_if_error: Some(9), ..never }),
-            ("max-age=60, stale-if-error=9", Terms { stale_if_error: Some(9), ..sixty }),
-            ("max-age=60, stale-while-revalidate=8", Terms { stale_while_revalidate: Some(8), ..sixty }),
-            ("max-age=60, stale-while-revalidate=soon", Terms { stale_while_revalidate: Some(0), ..sixty }),
+            (
+                "max-age=60, no-cache",
+                Terms {
+                    fresh_for: Some(0),
+                    ..never
+                },
+            ),
+            (
+                "no-cache=\"x\"",
+                Terms {
+                    fresh_for: Some(0),
+                    ..never
+                },
+            ),
+            (
+                "max-age=60, must-revalidate, stale-if-error=9",
+                Terms {
+                    stale_if_error: Some(9),
+                    ..never
+                },
+            ),
+            (
+                "max-age=60, stale-if-error=9",
+                Terms {
+                    stale_if_error: Some(9),
+                    ..sixty
+                },
+            ),
+            (
+                "max-age=60, stale-while-revalidate=8",
+                Terms {
+                    stale_while_revalidate: Some(8),
+                    ..sixty
+                },
+            ),
+            (
+                "max-age=60, stale-while-revalidate=soon",
+                Terms {
+                    stale_while_revalidate: Some(0),
+                    ..sixty
+                },
+            ),
             ("s-maxage=60, max-age=5", never),
             (
                 "s-maxage=60, stale-if-error=9",
-                Terms { stale_if_error: Some(9), stale_while_revalidate: Some(0), ..sixty },
+                Terms {
+                    stale_if_error: Some(9),
+                    stale_while_revalidate: Some(0),
+                    ..sixty
+                },
             ),
             (
                 "s-maxage=60, stale-while-revalidate=8",
-                Terms { stale_if_error: Some(0), stale_while_revalidate: Some(8), ..sixty },
+                Terms {
+                    stale_if_error: Some(0),
+                    stale_while_revalidate: Some(8),
+                    ..sixty
+                },
             ),
         ];
         for (said, expected) in table {
@@ -308,12 +391,25 @@ mod tests {
         let Keep::Yes { terms, .. } = terms(true, true, &answer(200, &headers)) else {
             panic!("it is kept");
         };
-        assert_eq!(terms, Terms { fresh_for: Some(5), ..NOTHING });
+        assert_eq!(
+            terms,
+            Terms {
+                fresh_for: Some(5),
+                ..NOTHING
+            }
+        );
     }
 
     #[test]
     fn the_age_it_has_when_it_comes_counts_if_it_is_a_number() {
-        for (age, expected) in [("7", 7), ("7, 9", 7), (" 7 ", 7), ("-7", 0), ("old", 0), ("99999999999", u32::MAX)] {
+        for (age, expected) in [
+            ("7", 7),
+            ("7, 9", 7),
+            (" 7 ", 7),
+            ("-7", 0),
+            ("old", 0),
+            ("99999999999", u32::MAX),
+        ] {
             assert_eq!(of(&[("age", age)]).age, expected, "{age}");
         }
     }

@@ -13,7 +13,10 @@ const USUAL: usize = 256;
 /// A request to a server names no authority but in `Host`; two hosts never share an
 /// answer. `None` if it is not clear whose answer it is: a `Host` that could be taken for
 /// more than a host, or a user in the authority, who would be a part of the key.
-pub(super) fn of(uri: &Uri, host: Option<&HeaderValue>) -> Option<Key> {
+///
+/// What is kept for one identity has keys of its own: another layer before the same
+/// upstream may answer for all, and must not find it.
+pub(super) fn of(uri: &Uri, host: Option<&HeaderValue>, one_identity: bool) -> Option<Key> {
     let authority = match (uri.authority(), host) {
         (Some(authority), _) => authority.as_str().as_bytes(),
         (None, Some(host)) => host.as_bytes(),
@@ -25,6 +28,10 @@ pub(super) fn of(uri: &Uri, host: Option<&HeaderValue>) -> Option<Key> {
     }
     let target = uri.path_and_query().map_or("", |target| target.as_str());
     let mut key = Writer::new();
+    if one_identity {
+        // No scheme has a space.
+        key.push(b"1 ");
+    }
     key.push(uri.scheme_str().unwrap_or_default().as_bytes());
     key.push(b"://");
     key.push(authority);
@@ -86,14 +93,17 @@ mod tests {
 
     fn key(uri: &str, host: Option<&'static str>) -> Option<String> {
         let host = host.map(HeaderValue::from_static);
-        let key = of(&uri.parse().unwrap(), host.as_ref())?;
+        let key = of(&uri.parse().unwrap(), host.as_ref(), false)?;
         Some(String::from_utf8(key.as_bytes().to_vec()).unwrap())
     }
 
     #[test]
     fn scheme_and_authority_are_in_lower_case_and_the_rest_as_it_is() {
         let table = [
-            ("HTTP://Rates.Example:80/EUR?a=B", "http://rates.example:80/EUR?a=B"),
+            (
+                "HTTP://Rates.Example:80/EUR?a=B",
+                "http://rates.example:80/EUR?a=B",
+            ),
             ("https://rates.example", "https://rates.example/"),
             ("https://rates.example/?", "https://rates.example/?"),
             ("https://[::1]:8080/%7Ea//b", "https://[::1]:8080/%7Ea//b"),
@@ -106,7 +116,10 @@ mod tests {
 
     #[test]
     fn a_host_counts_where_the_uri_names_none() {
-        assert_eq!(key("/eur", Some("Rates.Example")).as_deref(), Some("://rates.example/eur"));
+        assert_eq!(
+            key("/eur", Some("Rates.Example")).as_deref(),
+            Some("://rates.example/eur")
+        );
         assert_eq!(
             key("http://rates.example/eur", Some("other")).as_deref(),
             Some("http://rates.example/eur")
@@ -116,17 +129,33 @@ mod tests {
     #[test]
     fn a_host_cannot_pass_for_a_part_of_another_hosts_path() {
         // All of these would be `://shop/basket/eur`, or nearly.
-        for host in ["shop/basket", "shop?a", "shop#a", "shop\\a", "user@shop", "shop a", "shop\ta"] {
+        for host in [
+            "shop/basket",
+            "shop?a",
+            "shop#a",
+            "shop\\a",
+            "user@shop",
+            "shop a",
+            "shop\ta",
+        ] {
             assert_eq!(key("/eur", Some(host)), None, "{host}");
         }
         let no_text = HeaderValue::from_bytes(b"sh\xf6p").unwrap();
-        assert!(of(&Uri::from_static("/eur"), Some(&no_text)).is_none());
+        assert!(of(&Uri::from_static("/eur"), Some(&no_text), false).is_none());
         assert_ne!(key("//shop/eur", None), key("/eur", Some("shop")));
     }
 
     #[test]
     fn a_user_in_the_uri_has_no_key() {
         assert_eq!(key("http://me:secret@rates.example/", None), None);
+    }
+
+    #[test]
+    fn what_is_kept_for_one_identity_is_not_found_by_a_layer_for_all() {
+        for uri in ["/eur", "http://rates.example/eur"] {
+            let uri = uri.parse().unwrap();
+            assert_ne!(of(&uri, None, true), of(&uri, None, false));
+        }
     }
 
     proptest! {
@@ -138,7 +167,8 @@ mod tests {
             for piece in &pieces {
                 writer.push(piece);
             }
-            prop_assert_eq!(writer.finish().as_bytes(), pieces.concat());
+            let key = writer.finish();
+            prop_assert_eq!(key.as_bytes(), pieces.concat());
         }
 
         #[test]

@@ -33,7 +33,9 @@ impl Vary {
                 if name.is_empty() {
                     continue;
                 }
-                let name = HeaderName::from_bytes(name).ok().filter(|name| name != "*")?;
+                let name = HeaderName::from_bytes(name)
+                    .ok()
+                    .filter(|name| name != "*")?;
                 // Whose credentials do not differ, has answers that do not differ by them.
                 let counts = !(one_identity && is_credential(name.as_str()));
                 if counts && !names.contains(&name) {
@@ -170,13 +172,20 @@ mod tests {
             (&[], Some("")),
             (&["", " ,, "], Some("")),
             (&["Origin"], Some("origin")),
-            (&["Origin , accept", "ACCEPT,x-tenant"], Some("accept,origin,x-tenant")),
+            (
+                &["Origin , accept", "ACCEPT,x-tenant"],
+                Some("accept,origin,x-tenant"),
+            ),
             (&["origin, *"], None),
             (&["origin; q=1"], None),
             (&["\u{e4}"], None),
         ];
         for (lines, names) in table {
-            assert_eq!(vary(lines).as_ref().map(|vary| &*vary.0), names, "{lines:?}");
+            assert_eq!(
+                vary(lines).as_ref().map(|vary| &*vary.0),
+                names,
+                "{lines:?}"
+            );
         }
     }
 
@@ -211,9 +220,16 @@ mod tests {
             &[("accept", "a"), ("accept", "b")],
             &[("accept", "a"), ("x-tenant", "b")],
         ];
-        let keys: Vec<_> = requests.iter().map(|headers| variant(&vary, headers)).collect();
+        let keys: Vec<_> = requests
+            .iter()
+            .map(|headers| variant(&vary, headers))
+            .collect();
         for (number, key) in keys.iter().enumerate() {
-            assert!(key.is_some() && !keys[..number].contains(key), "{:?}", requests[number]);
+            assert!(
+                key.is_some() && !keys[..number].contains(key),
+                "{:?}",
+                requests[number]
+            );
         }
     }
 
@@ -221,7 +237,10 @@ mod tests {
     fn requests_that_differ_elsewhere_or_in_their_spelling_have_one_key() {
         let vary = vary(&["accept"]).unwrap();
         let usual = variant(&vary, &[("accept", "a, b")]);
-        assert_eq!(variant(&vary, &[("accept", "a, b"), ("x-tenant", "a")]), usual);
+        assert_eq!(
+            variant(&vary, &[("accept", "a, b"), ("x-tenant", "a")]),
+            usual
+        );
         assert_eq!(variant(&vary, &[("accept", " a"), ("accept", "b ")]), usual);
         let all = variant(&Vary::default(), &[("accept", "a")]);
         assert_eq!(all, Some(Key::from("http://rates.example/eur")));
@@ -242,8 +261,22 @@ mod tests {
         assert_eq!(Vary::decode(long.as_bytes()), Err(BadVary::Long(1_025)));
         let many: Vec<_> = (10..27).map(|n| format!("x-{n}")).collect();
         let many = many.join(",");
-        for payload in ["", ",", "b,a", "a,a", "a,", "Accept", "*", "a b", many.as_str()] {
-            assert_eq!(Vary::decode(payload.as_bytes()), Err(BadVary::Names), "{payload}");
+        for payload in [
+            "",
+            ",",
+            "b,a",
+            "a,a",
+            "a,",
+            "Accept",
+            "*",
+            "a b",
+            many.as_str(),
+        ] {
+            assert_eq!(
+                Vary::decode(payload.as_bytes()),
+                Err(BadVary::Names),
+                "{payload}"
+            );
         }
         assert_eq!(Vary::decode(b"\xff"), Err(BadVary::Names));
     }

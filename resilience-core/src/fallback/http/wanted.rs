@@ -55,7 +55,7 @@ pub(crate) fn wanted(
     one_identity: bool,
 ) -> Wanted {
     if *method != Method::GET {
-        return unlike_get(method, uri, headers);
+        return unlike_get(method, uri, headers, one_identity);
     }
     if !body_is_empty {
         return Wanted::Pass;
@@ -66,8 +66,13 @@ pub(crate) fn wanted(
     // One walk instead of a dozen looks into the map: most requests have few headers.
     for (name, value) in headers {
         match name.as_str() {
-            "range" | "if-range" | "if-match" | "if-none-match" | "if-modified-since"
-            | "if-unmodified-since" | "upgrade" => return Wanted::Pass,
+            "range"
+            | "if-range"
+            | "if-match"
+            | "if-none-match"
+            | "if-modified-since"
+            | "if-unmodified-since"
+            | "upgrade" => return Wanted::Pass,
             "authorization" | "cookie" => credentials = true,
             "cache-control" => {
                 cache_control = true;
@@ -79,7 +84,7 @@ pub(crate) fn wanted(
             _ => {}
         }
     }
-    let Some(key) = key::of(uri, host) else {
+    let Some(key) = key::of(uri, host, one_identity) else {
         return Wanted::Pass;
     };
     let no_cache = said.no_cache || (pragma && !cache_control);
@@ -95,15 +100,20 @@ pub(crate) fn wanted(
     })
 }
 
-fn unlike_get(method: &Method, uri: &Uri, headers: &HeaderMap) -> Wanted {
-    let changes_nothing = [Method::HEAD, Method::OPTIONS, Method::TRACE, Method::CONNECT];
+fn unlike_get(method: &Method, uri: &Uri, headers: &HeaderMap, one_identity: bool) -> Wanted {
+    let changes_nothing = [
+        Method::HEAD,
+        Method::OPTIONS,
+        Method::TRACE,
+        Method::CONNECT,
+    ];
     if changes_nothing.contains(method) {
         return Wanted::Pass;
     }
     // A method that nobody knows may change something, too.
     let mut hosts = headers.get_all(http::header::HOST).iter();
     match (hosts.next(), hosts.next()) {
-        (host, None) => key::of(uri, host).map_or(Wanted::Pass, Wanted::Forgets),
+        (host, None) => key::of(uri, host, one_identity).map_or(Wanted::Pass, Wanted::Forgets),
         _ => Wanted::Pass,
     }
 }
@@ -197,7 +207,10 @@ mod tests {
         assert_eq!(get(&[("host", "a"), ("host", "b")]), Wanted::Pass);
         let user = Uri::from_static("http://me@rates.example/");
         for method in [Method::GET, Method::PUT] {
-            assert_eq!(wanted(&method, &user, &HeaderMap::new(), true, true), Wanted::Pass);
+            assert_eq!(
+                wanted(&method, &user, &HeaderMap::new(), true, true),
+                Wanted::Pass
+            );
         }
     }
 
@@ -207,31 +220,65 @@ mod tests {
             (&[("accept", "*/*")], plain()),
             (
                 &[("cache-control", "no-store")],
-                Ask { keep: false, share: false, ..plain() },
+                Ask {
+                    keep: false,
+                    share: false,
+                    ..plain()
+                },
             ),
-            (&[("cache-control", "no-cache")], Ask { read: false, ..plain() }),
+            (
+                &[("cache-control", "no-cache")],
+                Ask {
+                    read: false,
+                    ..plain()
+                },
+            ),
             (
                 &[("cache-control", "max-age=0")],
-                Ask { read: false, max_age: Some(0), ..plain() },
+                Ask {
+                    read: false,
+                    max_age: Some(0),
+                    ..plain()
+                },
             ),
             (
                 &[("cache-control", "max-age=9")],
-                Ask { max_age: Some(9), ..plain() },
+                Ask {
+                    max_age: Some(9),
+                    ..plain()
+                },
             ),
             (
                 &[("cache-control", "only-if-cached")],
-                Ask { only_stored: true, ..plain() },
+                Ask {
+                    only_stored: true,
+                    ..plain()
+                },
             ),
-            (&[("pragma", "a, No-Cache")], Ask { read: false, ..plain() }),
+            (
+                &[("pragma", "a, No-Cache")],
+                Ask {
+                    read: false,
+                    ..plain()
+                },
+            ),
             (&[("pragma", "no-cached")], plain()),
             // `Pragma` is for those who know no `Cache-Control`.
             (
                 &[("pragma", "no-cache"), ("cache-control", "max-age=9")],
-                Ask { max_age: Some(9), ..plain() },
+                Ask {
+                    max_age: Some(9),
+                    ..plain()
+                },
             ),
             (
                 &[("cache-control", "no-cache"), ("cache-control", "no-store")],
-                Ask { read: false, keep: false, share: false, ..plain() },
+                Ask {
+                    read: false,
+                    keep: false,
+                    share: false,
+                    ..plain()
+                },
             ),
         ];
         for (headers, expected) in table {
@@ -242,11 +289,16 @@ mod tests {
 
     #[test]
     fn who_comes_with_credentials_waits_for_nobody_else_unless_all_have_the_same() {
-        let personal = Ask { share: false, personal: true, ..plain() };
+        let personal = Ask {
+            share: false,
+            personal: true,
+            ..plain()
+        };
         for header in [("authorization", "Bearer a"), ("cookie", "session=a")] {
             assert_eq!(get(&[header]), Wanted::Ask(personal.clone()), "{header:?}");
             let one = wanted(&Method::GET, &rates(), &map(&[header]), true, true);
-            assert_eq!(one, Wanted::Ask(plain()), "{header:?}");
+            let key = Key::from("1 http://rates.example/eur");
+            assert_eq!(one, Wanted::Ask(Ask { key, ..plain() }), "{header:?}");
         }
     }
 }

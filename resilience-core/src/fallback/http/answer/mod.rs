@@ -63,10 +63,14 @@ impl HttpAnswer {
         let headers: Vec<_> = kept(&parts.headers, &hop).collect();
         let trailers: Option<Vec<_>> = trailers.map(|trailers| {
             let kept = kept(trailers, &hop);
-            kept.filter(|(name, _)| **name != header::SET_COOKIE).collect()
+            kept.filter(|(name, _)| **name != header::SET_COOKIE)
+                .collect()
         });
         let fields = || headers.iter().chain(trailers.iter().flatten());
-        let counts = [headers.len(), trailers.as_ref().map_or(0, |some| some.len() + 1)];
+        let counts = [
+            headers.len(),
+            trailers.as_ref().map_or(0, |some| some.len() + 1),
+        ];
         if counts[0] > Self::MOST_HEADERS || counts[1] > Self::MOST_HEADERS + 1 {
             return None;
         }
@@ -178,7 +182,10 @@ pub(crate) enum BadAnswer {
     #[error("its status is {0}, allowed: 100 to 999")]
     Status(u16),
     /// It has too many headers.
-    #[error("it has more headers than {}, which is the most", HttpAnswer::MOST_HEADERS)]
+    #[error(
+        "it has more headers than {}, which is the most",
+        HttpAnswer::MOST_HEADERS
+    )]
     Headers,
     /// A name of a header is none, or one that is never kept.
     #[error("a header has a name that is none in lower case, or that is not kept")]
