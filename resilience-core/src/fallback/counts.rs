@@ -17,6 +17,8 @@ pub(crate) struct Counts {
     pub(crate) dead: AtomicU64,
     pub(crate) fixed: AtomicU64,
     pub(crate) other: AtomicU64,
+    /// Those of `fresh` that a run has found, in the second level.
+    pub(crate) fresh_by_run: AtomicU64,
     /// Runs that were begun.
     pub(crate) runs: AtomicU64,
     /// Callers that waited for the run of another.

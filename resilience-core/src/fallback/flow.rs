@@ -187,12 +187,23 @@ struct At<V> {
 enum Origin {
     /// The upstream: a good answer, or one that is passed on.
     Upstream { kept: bool },
-    /// Fresh, and found in time.
-    Stored,
+    /// Fresh, and found in time: by a run, or by this caller.
+    Stored { by_run: bool },
     /// The upstream failed; a stored answer.
     Stale { status: Option<u16> },
     /// The upstream failed, and there was nothing.
     Failed(Tried),
+}
+
+impl<V, E> Ran<V, E> {
+    /// What memory has, as if a run had brought it.
+    fn known(at: At<V>) -> Self {
+        Self {
+            got: Got::Value(at),
+            from: Origin::Stored { by_run: false },
+            changes: Changes::default(),
+        }
+    }
 }
 
 /// A caller that finds again and again that the answer it waited for is not for it
@@ -301,7 +312,14 @@ where
         }
         for _ in 0..MOST_ROUNDS {
             let key = self.resolve(&primary, &exchange);
-            let known = |key: &Key| self.known(key, want);
+            // Outlives the lock: what it holds may be the last of it, and its `Drop` is
+            // not ours.
+            let mut seen = None;
+            let known = |key: &Key| {
+                seen = self.in_memory(key);
+                let fresh = self.is_fresh(seen.as_ref(), want);
+                fresh.then(|| Arc::new(Ran::known(seen.take().expect("it is fresh"))))
+            };
             let (ended, waited) = match self.shelf.flights.turn(key.clone(), known) {
                 Turn::Known(ran) => (Ok(ran), false),
                 Turn::Wait(wait) => (wait.answer().await, true),
@@ -318,19 +336,21 @@ where
                     };
                 }
             };
-            let ran = match ended {
-                Ok(ran) => ran,
-                Err(lost) => return self.lost(&key, lost),
-            };
-            if matches!(ran.got, Got::Own) {
-                break;
-            }
-            if self.is_for(&ran, &exchange, want) {
-                if waited {
-                    one(&inner.counts.coalesced);
+            if let Ok(ran) = &ended {
+                if matches!(ran.got, Got::Own) {
+                    break;
                 }
-                return self.answer(&ran, None, waited);
+                if !self.is_for(ran, &exchange, want) {
+                    continue;
+                }
             }
+            if waited {
+                one(&inner.counts.coalesced);
+            }
+            return match ended {
+                Ok(ran) => self.answer(&ran, None, waited),
+                Err(lost) => self.lost(&key, lost),
+            };
         }
         let (ran, own) = self.alone(&primary, want, true, exchange).await;
         self.answer(&ran, own, false)
@@ -389,20 +409,13 @@ where
             .unwrap_or_else(|| primary.clone())
     }
 
-    /// What memory has, as if a run had brought it.
-    fn known(&self, key: &Key, want: Want) -> Option<Arc<Ran<V, E>>> {
+    /// The answer that memory has under a key, of whatever age.
+    fn in_memory(&self, key: &Key) -> Option<At<V>> {
         let found = self.shelf.find(key).filter(|found| !found.value.note)?;
-        let at = At {
+        Some(At {
             found,
             key: key.clone(),
             note: None,
-        };
-        self.is_fresh(Some(&at), want).then(|| {
-            Arc::new(Ran {
-                got: Got::Value(at),
-                from: Origin::Stored,
-                changes: Changes::default(),
-            })
         })
     }
 
@@ -417,7 +430,7 @@ where
             return false;
         }
         let age_ns = || at.found.age_ns(self.inner().clock.now_ns());
-        !matches!(ran.from, Origin::Stored) || age_ns() < want.max_age_ns
+        !matches!(ran.from, Origin::Stored { .. }) || age_ns() < want.max_age_ns
     }
 
     async fn lead<X: Exchange<V, E>>(
@@ -483,7 +496,7 @@ where
                 });
             }
             if self.is_fresh(trial.second.as_ref(), want) {
-                return (trial.stored(Origin::Stored), None);
+                return (trial.stored(Origin::Stored { by_run: true }), None);
             }
         }
         // The answer may be younger than this and is not older.
@@ -588,15 +601,10 @@ where
         failed: Got<V, E>,
     ) -> Ran<V, E> {
         let mut why = Tried::NothingStored;
-        let there = self.shelf.find(&trial.key).filter(|there| !there.value.note);
-        if let Some(found) = there.filter(|_| trial.serves) {
-            match self.after_failure(&found) {
+        let there = self.in_memory(&trial.key);
+        if let Some(at) = there.filter(|_| trial.serves) {
+            match self.after_failure(&at.found) {
                 Ok(()) => {
-                    let at = At {
-                        found,
-                        key: trial.key,
-                        note: None,
-                    };
                     return Ran {
                         got: Got::Value(at),
                         from: Origin::Stale { status },
@@ -718,7 +726,7 @@ where
                 let age_ns = at.found.age_ns(now_ns);
                 let limits = at.found.value.limits(inner.settings().rules);
                 let source = match from {
-                    Origin::Stored => Source::Fresh,
+                    Origin::Stored { .. } => Source::Fresh,
                     Origin::Stale { .. } => Source::Stale,
                     Origin::Upstream { .. } | Origin::Failed(_) => Source::Live,
                 };
@@ -732,7 +740,12 @@ where
                 one(&count.live);
                 served.told.stored = *kept;
             }
-            Origin::Stored => one(&count.fresh),
+            Origin::Stored { by_run } => {
+                one(&count.fresh);
+                if *by_run {
+                    one(&count.fresh_by_run);
+                }
+            }
             Origin::Stale { status } => {
                 one(&count.stale);
                 count.ages.note(served.age_ms);
@@ -761,18 +774,11 @@ where
 
     /// The run ended without a word: it panicked, or its runtime is gone.
     fn lost<O>(&self, key: &Key, lost: Lost) -> Answer<V, E, O> {
-        let found = self.shelf.find(key).filter(|found| !found.value.note);
         let mut why = Tried::NothingStored;
         let mut got = Got::Lost(lost);
-        if let Some(found) = found {
-            match self.after_failure(&found) {
-                Ok(()) => {
-                    got = Got::Value(At {
-                        found,
-                        key: key.clone(),
-                        note: None,
-                    });
-                }
+        if let Some(at) = self.in_memory(key) {
+            match self.after_failure(&at.found) {
+                Ok(()) => got = Got::Value(at),
                 Err(dead) => why = dead,
             }
         }

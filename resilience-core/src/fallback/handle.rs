@@ -8,7 +8,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::{
@@ -173,7 +172,9 @@ impl Fallback {
         let shelves = inner.shelves();
         let responses = inner.counts.responses();
         let mut cache = CacheSnapshot {
-            hits: responses.fresh,
+            hits: responses
+                .fresh
+                .saturating_sub(inner.counts.fresh_by_run.load(Relaxed)),
             misses: inner.counts.runs.load(Relaxed),
             coalesced: inner.counts.coalesced.load(Relaxed),
             ..CacheSnapshot::default()
