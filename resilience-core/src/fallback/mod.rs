@@ -9,5 +9,5 @@ pub mod store;
 mod terms;
 
 pub use key::Key;
-pub use record::Record;
+pub use record::{Record, RecordError};
 pub use terms::Terms;
