@@ -42,7 +42,7 @@ pub use http::{
 };
 pub use key::Key;
 pub use layer::FallbackLayer;
-pub use record::Record;
+pub use record::{Record, RecordError};
 pub use rules::OLDEST;
 pub use served::{Answered, Served, Source};
 pub use service::FallbackService;
