@@ -136,9 +136,9 @@ impl Stores {
     }
 
     pub(super) fn snapshot(&self) -> Vec<StoreSnapshot> {
-        let mut shown = self.refused.clone();
+        let shown = self.refused.clone();
         #[cfg(feature = "fallback")]
-        for store in &self.open {
+        let shown = self.open.iter().fold(shown, |mut shown, store| {
             let now = store.snapshot();
             match shown.iter_mut().find(|refused| refused.kind == now.kind) {
                 // What it said at the start is the last that is known of it.
@@ -146,7 +146,8 @@ impl Stores {
                 Some(refused) => *refused = now,
                 None => shown.push(now),
             }
-        }
+            shown
+        });
         shown
     }
 }

@@ -229,7 +229,10 @@ async fn what_is_kept_in_the_file_is_there_after_an_orderly_restart() {
             .second_level(FallbackStore::Memory)
             .is_none()
     );
-    drop((before, second));
+    drop(before);
+    // At once, and not when the writer's pause is over.
+    assert_eq!(second.snapshot().written, 1);
+    drop(second);
     // The heartbeat lets go of its parts, and so of the file, when the runtime runs.
     tokio::task::yield_now().await;
 
@@ -243,7 +246,11 @@ async fn what_is_kept_in_the_file_is_there_after_an_orderly_restart() {
     // On a busy machine a read may take longer than its 4 ms.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     while second.read("rates", &Key::from("EUR")).await.as_ref() != Some(&record) {
-        assert!(tokio::time::Instant::now() < deadline, "it is gone: {:?}", second.snapshot());
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "it is gone: {:?}",
+            second.snapshot()
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
