@@ -12,6 +12,8 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "service")]
 pub mod control;
+#[cfg(feature = "fallback")]
+pub mod fallback;
 #[cfg(any(feature = "retry", all(feature = "postgres", feature = "service")))]
 pub mod guides;
 #[cfg(feature = "http")]

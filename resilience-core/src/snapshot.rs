@@ -8,6 +8,7 @@
 //! dead process can be shown exactly like one taken a microsecond ago.
 
 mod cache;
+mod fallback;
 mod keyed;
 mod pool;
 
@@ -15,6 +16,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use cache::CacheSnapshot;
+pub use fallback::{
+    AgeHistogram, FallbackResponses, FallbackSnapshot, StoreErrorSnapshot, StoreSnapshot,
+    SwitchSnapshot,
+};
 pub use keyed::KeyedSnapshot;
 pub use pool::{
     ConnectErrorSnapshot, HolderSnapshot, PoolDurations, PoolSnapshot, PoolTotals, ServerState,
@@ -52,6 +57,12 @@ pub struct Snapshot {
     pub keyed: Vec<KeyedSnapshot>,
     /// All connection pools, by name.
     pub pools: Vec<PoolSnapshot>,
+    /// All fallbacks, by name.
+    #[serde(default)]
+    pub fallbacks: Vec<FallbackSnapshot>,
+    /// The stores that fallbacks use beyond this process.
+    #[serde(default)]
+    pub stores: Vec<StoreSnapshot>,
     /// The health checks' last results.
     pub health: HealthSnapshot,
     /// The configuration in force.
@@ -76,6 +87,20 @@ impl Snapshot {
         self.pools.iter().find(|pool| pool.name == name)
     }
 
+    /// The fallback of that name.
+    #[must_use]
+    pub fn fallback(&self, name: &str) -> Option<&FallbackSnapshot> {
+        self.fallbacks.iter().find(|fallback| fallback.name == name)
+    }
+
+    /// The store that a fallback uses beyond memory, if it uses one.
+    #[must_use]
+    pub fn store_of(&self, fallback: &FallbackSnapshot) -> Option<&StoreSnapshot> {
+        self.stores
+            .iter()
+            .find(|store| store.kind == fallback.store)
+    }
+
     /// The breakers, and those of the families that are not closed.
     pub fn all_breakers(&self) -> impl Iterator<Item = &BreakerSnapshot> {
         let keyed = self.keyed.iter().flat_map(|family| &family.not_closed);
@@ -98,6 +123,8 @@ impl Snapshot {
             breakers: Vec::new(),
             keyed: Vec::new(),
             pools: Vec::new(),
+            fallbacks: Vec::new(),
+            stores: Vec::new(),
             health: HealthSnapshot::default(),
             config: ConfigSnapshot::default(),
             http: HttpSnapshot::default(),

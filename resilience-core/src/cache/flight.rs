@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 /// Runs by key. A handle: clones share them.
-pub(super) struct Flights<K, T> {
+pub(crate) struct Flights<K, T> {
     running: Arc<Mutex<Running<K, T>>>,
 }
 
@@ -47,7 +47,7 @@ pub enum Lost {
 }
 
 /// What a caller gets who asks.
-pub(super) enum Turn<K: Eq + Hash, T> {
+pub(crate) enum Turn<K: Eq + Hash, T> {
     /// It was answered before the lock was taken.
     Known(T),
     /// Somebody is asking already.
@@ -61,14 +61,14 @@ pub(super) enum Turn<K: Eq + Hash, T> {
 /// So many run at one time. A run goes on when its callers are gone, so without
 /// a bound a client that asks for ever new keys and hangs up would leave a task
 /// behind for each. Far more than a database answers at a time.
-pub(super) const MOST_RUNS: usize = 4_096;
+pub(crate) const MOST_RUNS: usize = 4_096;
 
 impl<K, T> Flights<K, T>
 where
     K: Eq + Hash + Clone,
     T: Clone,
 {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let running = Running {
             by_key: HashMap::new(),
             leads: 0,
@@ -81,7 +81,7 @@ where
 
     /// The turn of a caller. `known` is asked under the lock, and so after
     /// whatever a run that has ended has kept.
-    pub(super) fn turn(&self, key: K, known: impl FnOnce(&K) -> Option<T>) -> Turn<K, T> {
+    pub(crate) fn turn(&self, key: K, known: impl FnOnce(&K) -> Option<T>) -> Turn<K, T> {
         let mut running = self.running.lock();
         if let Some(flight) = running.by_key.get(&key) {
             return Turn::Wait(Wait(flight.answer.clone()));
@@ -108,7 +108,7 @@ where
 
     /// Does `change` with the run of `key` set apart: it goes on for those who
     /// wait for it, keeps nothing, and nobody joins it any more.
-    pub(super) fn without<Q, R>(&self, key: &Q, change: impl FnOnce() -> R) -> R
+    pub(crate) fn without<Q, R>(&self, key: &Q, change: impl FnOnce() -> R) -> R
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
@@ -123,7 +123,7 @@ where
     }
 
     /// The same with all runs.
-    pub(super) fn without_any<R>(&self, change: impl FnOnce() -> R) -> R {
+    pub(crate) fn without_any<R>(&self, change: impl FnOnce() -> R) -> R {
         let mut running = self.running.lock();
         let apart = std::mem::take(&mut running.by_key);
         let changed = change();
@@ -132,8 +132,17 @@ where
         changed
     }
 
+    /// Does `change` while no run ends, begins or is set apart.
+    #[cfg(feature = "fallback")]
+    pub(crate) fn meanwhile<R>(&self, change: impl FnOnce() -> R) -> R {
+        let running = self.running.lock();
+        let changed = change();
+        drop(running);
+        changed
+    }
+
     /// How many run, those set apart included.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.running.lock().leads
     }
 }
@@ -154,7 +163,7 @@ impl<K, T> fmt::Debug for Flights<K, T> {
 
 /// The duty to answer all who ask for a key. Dropped before that, it tells them
 /// that there will be no answer.
-pub(super) struct Lead<K: Eq + Hash, T> {
+pub(crate) struct Lead<K: Eq + Hash, T> {
     running: Arc<Mutex<Running<K, T>>>,
     key: K,
     number: u64,
@@ -166,7 +175,7 @@ where
     K: Eq + Hash + Send + 'static,
     T: Clone + Send + Sync + 'static,
 {
-    pub(super) const fn key(&self) -> &K {
+    pub(crate) const fn key(&self) -> &K {
         &self.key
     }
 
@@ -179,7 +188,7 @@ where
     /// # Panics
     ///
     /// Outside of a tokio runtime.
-    pub(super) fn run<R>(
+    pub(crate) fn run<R>(
         self,
         most: Duration,
         run: impl Future<Output = T> + Send + 'static,
@@ -247,10 +256,10 @@ impl<K: Eq + Hash, T> Running<K, T> {
 }
 
 /// Waits for the answer of a run. Dropped, it leaves the run alone.
-pub(super) struct Wait<T>(Answer<T>);
+pub(crate) struct Wait<T>(Answer<T>);
 
 impl<T: Clone> Wait<T> {
-    pub(super) async fn answer(mut self) -> Result<T, Lost> {
+    pub(crate) async fn answer(mut self) -> Result<T, Lost> {
         match self.0.wait_for(Option::is_some).await {
             Ok(answer) => answer.clone().expect("waited until there is one"),
             // A lead tells why before it is gone.

@@ -52,7 +52,7 @@ impl<V: ?Sized> fmt::Debug for Entry<V> {
 /// it holds a lock, and none drops a value then, since a value's `Drop` might
 /// come back here. So whoever holds a lock of their own gets what has to go
 /// handed out, as [`Gone`].
-pub(super) struct Memory<K, V: ?Sized> {
+pub(crate) struct Memory<K, V: ?Sized> {
     entries: sync::Cache<K, Entry<V>, Weighed, RandomState, Leaving>,
     weigh: Weigh<K, V>,
     evictions: AtomicU64,
@@ -62,7 +62,7 @@ pub(super) struct Memory<K, V: ?Sized> {
 type Weigh<K, V> = Box<dyn Fn(&K, &V) -> usize + Send + Sync>;
 
 /// What a store has let go of: to be dropped where no lock is held.
-pub(super) type Gone<K, V> = Vec<(K, Entry<V>)>;
+pub(crate) type Gone<K, V> = Vec<(K, Entry<V>)>;
 
 /// A shard of quick_cache gets no smaller than this, because nothing that does
 /// not fit into a shard is kept.
@@ -84,7 +84,7 @@ where
 
     /// Holds at most `most_bytes`; `weigh` says how many bytes a key and a value
     /// take on the heap.
-    pub(super) fn new(
+    pub(crate) fn new(
         most_bytes: u64,
         weigh: impl Fn(&K, &V) -> usize + Send + Sync + 'static,
     ) -> Self {
@@ -116,7 +116,7 @@ where
     /// The entry of a key. For the duration of a look the shard is locked for
     /// reading.
     #[inline]
-    pub(super) fn get<Q>(&self, key: &Q) -> Option<Entry<V>>
+    pub(crate) fn get<Q>(&self, key: &Q) -> Option<Entry<V>>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
@@ -124,8 +124,15 @@ where
     }
 
     /// What would be stored.
-    pub(super) fn entry(&self, key: &K, value: Arc<V>, stored_at_ns: u64) -> Entry<V> {
-        let weight = (self.weigh)(key, &value).saturating_add(Self::OVERHEAD);
+    pub(crate) fn entry(&self, key: &K, value: Arc<V>, stored_at_ns: u64) -> Entry<V> {
+        let bytes = (self.weigh)(key, &value);
+        Self::weighed(value, stored_at_ns, bytes)
+    }
+
+    /// The same, of something that has been weighed: `bytes` are those that its key
+    /// and it take on the heap.
+    pub(crate) fn weighed(value: Arc<V>, stored_at_ns: u64, bytes: usize) -> Entry<V> {
+        let weight = bytes.saturating_add(Self::OVERHEAD);
         Entry {
             value,
             stored_at_ns,
@@ -136,7 +143,7 @@ where
     /// Stores it in place of the one of the same key, if it fits. One that does
     /// not fit is counted, and its key has no entry any more.
     #[must_use = "drop it where no lock is held"]
-    pub(super) fn insert(&self, key: &K, entry: Entry<V>) -> Gone<K, V> {
+    pub(crate) fn insert(&self, key: &K, entry: Entry<V>) -> Gone<K, V> {
         let mut gone = Gone::new();
         let value = Arc::clone(&entry.value);
         self.entries
@@ -154,7 +161,7 @@ where
     }
 
     #[must_use = "drop it where no lock is held"]
-    pub(super) fn remove<Q>(&self, key: &Q) -> Option<(K, Entry<V>)>
+    pub(crate) fn remove<Q>(&self, key: &Q) -> Option<(K, Entry<V>)>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
@@ -164,29 +171,44 @@ where
 
     /// Takes everything out that was there when it began.
     #[must_use = "drop it where no lock is held"]
-    pub(super) fn drain(&self) -> Gone<K, V> {
+    pub(crate) fn drain(&self) -> Gone<K, V> {
         self.entries.drain().collect()
     }
 
-    pub(super) fn bytes(&self) -> u64 {
+    /// Holds at most so much from now on; what does not fit any more is let go, and
+    /// not counted.
+    #[cfg(feature = "fallback")]
+    pub(crate) fn resize(&self, most_bytes: u64) {
+        let shards = self.entries.num_shards() as u64;
+        // Rounded down, as in `new`.
+        self.entries.set_capacity(most_bytes - most_bytes % shards);
+    }
+
+    /// All that is there, cloned one by one, each under the lock of its shard.
+    #[cfg(feature = "fallback")]
+    pub(crate) fn each(&self) -> impl Iterator<Item = (K, Entry<V>)> {
+        self.entries.iter()
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
         self.entries.weight()
     }
 
-    pub(super) fn most_bytes(&self) -> u64 {
+    pub(crate) fn most_bytes(&self) -> u64 {
         self.entries.capacity()
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// How many had to make room for others.
-    pub(super) fn evictions(&self) -> u64 {
+    pub(crate) fn evictions(&self) -> u64 {
         self.evictions.load(Relaxed)
     }
 
     /// How many were not stored because they did not fit.
-    pub(super) fn too_large(&self) -> u64 {
+    pub(crate) fn too_large(&self) -> u64 {
         self.too_large.load(Relaxed)
     }
 }

@@ -4,9 +4,9 @@
 //! many as fit, `flight` makes one fetch of many; here they are put together.
 
 mod error;
-mod flight;
+pub(crate) mod flight;
 mod freshness;
-mod memory;
+pub(crate) mod memory;
 #[cfg(test)]
 mod tests;
 
@@ -87,7 +87,7 @@ struct Counts {
 /// How long a fetch may take. Longer than a statement may wait for a connection
 /// and then run by default (30 s each): whoever fetches has a deadline of their
 /// own, and this one is for those who forgot.
-const FETCH_WITHIN: Duration = Duration::from_secs(120);
+pub(crate) const FETCH_WITHIN: Duration = Duration::from_secs(120);
 
 impl<K, V, E> Cache<K, V, E>
 where

@@ -1,0 +1,318 @@
+//! The tower service for HTTP.
+
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body::Body;
+use tower_service::Service;
+
+use super::{
+    Ask, CacheStatus, FallbackBody, Forwarded, HttpAnswer, Wanted, append, exchange::HttpCall,
+    future::HttpResponseFuture, other::AskOther, stored::HttpStored, wanted,
+};
+use crate::{
+    breaker::{Classify, Outcome},
+    config::FallbackStrategy,
+    fallback::{
+        FallbackError, Served, Source,
+        flow::{Answer, Asking, Backup, Look, Missed, OtherFuture, Port, Want},
+        shelf::Kept,
+    },
+};
+
+/// Service made by [`HttpFallbackLayer`](super::HttpFallbackLayer).
+///
+/// It is always ready, and does not ask the inner service whether it is: that might
+/// keep something ready, such as a slot of a bulkhead, for a call that memory answers.
+/// A call that has to be made is made with a clone of the inner service, which is asked
+/// then.
+pub struct HttpFallbackService<S, E, C, O> {
+    inner: S,
+    shared: Arc<Shared<E, C, O>>,
+}
+
+pub(super) struct Shared<E, C, O> {
+    pub(super) port: Arc<Port<HttpStored, E>>,
+    pub(super) classify: C,
+    pub(super) one_identity: bool,
+    pub(super) fixed: Option<Arc<Kept<HttpStored>>>,
+    pub(super) other: Arc<O>,
+    pub(super) status: CacheStatus,
+}
+
+impl<S, E, C, O> HttpFallbackService<S, E, C, O> {
+    pub(super) fn new(inner: S, shared: Shared<E, C, O>) -> Self {
+        Self {
+            inner,
+            shared: Arc::new(shared),
+        }
+    }
+}
+
+impl<S, ReqB, ResB, E, C, O> Service<Request<ReqB>> for HttpFallbackService<S, E, C, O>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>, Error = E> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    ReqB: Body + Send + 'static,
+    ResB: Body + Send + 'static,
+    ResB::Data: Send,
+    ResB::Error: Send + Sync,
+    E: Send + Sync + 'static,
+    C: Classify<Response<ResB>, E>
+        + Classify<Response<FallbackBody<ResB>>, E>
+        + Send
+        + Sync
+        + 'static,
+    O: AskOther<ReqB, ResB>,
+{
+    type Response = Response<FallbackBody<ResB>>;
+    type Error = FallbackError<E>;
+    type Future = HttpResponseFuture<S, ReqB, ResB, S::Future, E>;
+
+    /// Always.
+    #[inline]
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    #[inline]
+    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+        let shared = &self.shared;
+        let wanted = wanted(
+            request.method(),
+            request.uri(),
+            request.headers(),
+            request.body().is_end_stream(),
+            shared.one_identity,
+        );
+        let ask = match wanted {
+            Wanted::Pass => return HttpResponseFuture::pass(self.inner.clone(), request),
+            Wanted::Forgets(key) => {
+                let port = Arc::clone(&shared.port);
+                let forget = Box::new(move || port.forget(&key));
+                return HttpResponseFuture::forgets(self.inner.clone(), request, forget);
+            }
+            Wanted::Ask(ask) => ask,
+        };
+        let want = Want {
+            read: ask.read,
+            keep: ask.keep,
+            share: ask.share,
+            max_age_ns: ask.max_age.map_or(u64::MAX, |seconds| {
+                // One of that many seconds will do.
+                (u64::from(seconds) + 1) * 1_000_000_000
+            }),
+        };
+        let redirect = |stored: &HttpStored| stored.redirect(request.headers());
+        match shared.port.look(&ask.key, want, redirect) {
+            Look::Pass => HttpResponseFuture::pass(self.inner.clone(), request),
+            Look::Hit(kept, served, refresh) => {
+                let response = shared.stored(&kept, served, Missed::Nothing);
+                if let Some(key) = refresh {
+                    let primary = ask.key.clone();
+                    let call = || self.exchange(request, ask);
+                    self.shared.port.refresh(primary, key, call);
+                }
+                HttpResponseFuture::hit(response)
+            }
+            Look::Ask(_) if ask.only_stored => HttpResponseFuture::hit(shared.not_asked()),
+            Look::Ask(asking) => self.miss(request, ask, want, asking),
+        }
+    }
+}
+
+impl<S, E, C, O> HttpFallbackService<S, E, C, O>
+where
+    E: Send + Sync + 'static,
+{
+    fn exchange<ReqB>(&self, request: Request<ReqB>, ask: Ask) -> HttpCall<S, ReqB, E, C, O>
+    where
+        S: Clone,
+    {
+        HttpCall {
+            inner: self.inner.clone(),
+            request,
+            shared: Arc::clone(&self.shared),
+            primary: ask.key,
+            personal: ask.personal,
+            keep: ask.keep,
+        }
+    }
+
+    fn miss<ReqB, ResB>(
+        &self,
+        request: Request<ReqB>,
+        ask: Ask,
+        want: Want,
+        asking: Asking,
+    ) -> HttpResponseFuture<S, ReqB, ResB, S::Future, E>
+    where
+        S: Service<Request<ReqB>, Response = Response<ResB>, Error = E> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        ReqB: Body + Send + 'static,
+        ResB: Body + Send + 'static,
+        ResB::Data: Send,
+        ResB::Error: Send + Sync,
+        C: Classify<Response<ResB>, E>
+            + Classify<Response<FallbackBody<ResB>>, E>
+            + Send
+            + Sync
+            + 'static,
+        O: AskOther<ReqB, ResB>,
+    {
+        let backup = self.shared.backup(&request, asking);
+        let (shared, key) = (Arc::clone(&self.shared), ask.key.clone());
+        let call = self.exchange(request, ask);
+        // Boxed: its future is large, the call costs a task anyway, and so hits and
+        // calls that are passed on need not carry it about.
+        HttpResponseFuture::ask(Box::pin(async move {
+            let answer = Arc::clone(&shared.port).ask(key, want, call, backup).await;
+            match answer {
+                Answer::Value(kept, served) => Ok(shared.stored(&kept, served, asking.missed)),
+                Answer::Own(mut response, served) => {
+                    let why = shared.asked(&served, asking.missed);
+                    append(response.headers_mut(), why);
+                    response.extensions_mut().insert(served);
+                    Ok(response)
+                }
+                Answer::Error(error) => Err(error),
+            }
+        }))
+    }
+}
+
+impl<E, C, O> Shared<E, C, O>
+where
+    E: Send + Sync + 'static,
+{
+    pub(super) fn largest_body(&self) -> u64 {
+        self.port.inner().settings().config.largest_body
+    }
+
+    /// The fixed answer of the configuration, made anew for each call that may need it:
+    /// it follows the configuration, and who has a fixed answer has few failures a
+    /// second.
+    fn configured(&self) -> Option<Arc<Kept<HttpStored>>> {
+        let settings = self.port.inner().settings();
+        let answer = settings.config.answer.as_ref()?;
+        let response = Response::builder()
+            .status(answer.status)
+            .header(header::CONTENT_TYPE, &answer.content_type)
+            .body(())
+            .expect("the configuration was checked");
+        let body = answer.body.as_bytes();
+        let answer = HttpAnswer::new(&response.into_parts().0, body, None).expect("one header");
+        Some(Kept::passing(HttpStored::Answer(answer)))
+    }
+
+    fn backup<ReqB, ResB>(
+        self: &Arc<Self>,
+        request: &Request<ReqB>,
+        asking: Asking,
+    ) -> Backup<HttpStored, Response<FallbackBody<ResB>>>
+    where
+        ResB: Send + 'static,
+        C: Classify<Response<FallbackBody<ResB>>, E> + Send + Sync + 'static,
+        O: AskOther<ReqB, ResB>,
+    {
+        match asking.strategy {
+            _ if !asking.enabled => Backup::Off,
+            FallbackStrategy::Static => {
+                let fixed = self.fixed.clone();
+                Backup::Fixed(fixed.or_else(|| self.configured()))
+            }
+            FallbackStrategy::Service => Backup::Other(self.other.ask(request).map(|call| {
+                let shared = Arc::clone(self);
+                let judged: OtherFuture<Response<FallbackBody<ResB>>> = Box::pin(async move {
+                    let response = call.0.await?;
+                    match shared.classify.classify(Ok(&response)) {
+                        Outcome::Failure(_) => {
+                            let status = response.status();
+                            Err(format!("it answered {status}").into())
+                        }
+                        _ => Ok(response),
+                    }
+                });
+                judged
+            })),
+            FallbackStrategy::Cache | FallbackStrategy::None => Backup::Stored,
+        }
+    }
+
+    /// The response of something that was stored, or is a copy of what many get.
+    fn stored<ResB>(
+        &self,
+        kept: &Kept<HttpStored>,
+        served: Served,
+        missed: Missed,
+    ) -> Response<FallbackBody<ResB>> {
+        let HttpStored::Answer(answer) = &kept.value else {
+            unreachable!("a note is nobody's answer");
+        };
+        let (mut parts, body, trailers) = answer.response(2);
+        let age_s = served.age_ms / 1_000;
+        let ttl_s = served.told.ttl_ms.div_euclid(1_000);
+        let status = match served.source {
+            Source::Fresh => self.status.fresh(ttl_s),
+            Source::Refreshing => self.status.revalidating(ttl_s),
+            Source::Stale => {
+                let status = served.told.status;
+                let status = status.and_then(|status| StatusCode::from_u16(status).ok());
+                self.status.instead_of(status)
+            }
+            _ => self.asked(&served, missed),
+        };
+        let from_memory = !matches!(served.source, Source::Live | Source::Fixed);
+        // What was old when it came still is.
+        if from_memory || age_s > 0 {
+            parts.headers.insert(header::AGE, HeaderValue::from(age_s));
+        }
+        append(&mut parts.headers, status);
+        parts.extensions.insert(served);
+        let body = FallbackBody::from_memory(body, trailers);
+        Response::from_parts(parts, body)
+    }
+
+    /// Why the upstream was asked, for the answer that it gave.
+    fn asked(&self, served: &Served, missed: Missed) -> HeaderValue {
+        let why = match missed {
+            Missed::Off => Forwarded::Bypass,
+            Missed::NotWanted => Forwarded::Request,
+            Missed::Nothing => Forwarded::UriMiss,
+            Missed::NotThisOne => Forwarded::VaryMiss,
+            Missed::Stale => Forwarded::Stale,
+        };
+        let told = served.told;
+        self.status.asked(why, told.stored, told.collapsed)
+    }
+
+    /// RFC 9111, section 5.2.1.7.
+    fn not_asked<ResB>(&self) -> Response<FallbackBody<ResB>> {
+        let body = FallbackBody::from_memory(bytes::Bytes::new(), None);
+        let mut response = Response::new(body);
+        *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+        append(response.headers_mut(), self.status.not_asked());
+        response
+    }
+}
+
+impl<S: Clone, E, C, O> Clone for HttpFallbackService<S, E, C, O> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<S: fmt::Debug, E, C, O> fmt::Debug for HttpFallbackService<S, E, C, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpFallbackService")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
+}
