@@ -193,7 +193,7 @@ mod tests {
             ("1st", "\"1st\"; hit; ttl=1"),
             ("", "\"\"; hit; ttl=1"),
             ("a\"b\\c", "\"a\\\"b\\\\c\"; hit; ttl=1"),
-            ("k\u{e4}se\r\n\0", "\"k%C3%A4se%0D%0A%00\"; hit; ttl=1"),
+            ("k\u{e4}se\r\n\t\0", "\"k%C3%A4se%0D%0A%09%00\"; hit; ttl=1"),
         ];
         for (name, expected) in table {
             assert_eq!(CacheStatus::new(name).fresh(1), expected, "{name:?}");
