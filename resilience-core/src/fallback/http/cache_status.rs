@@ -259,7 +259,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_number_is_written_as_it_is(number in any::<i64>(), small in -1_000..1_000_i64) {
-            for number in [number, small, i64::MIN, i64::MAX, 0] {
+            for number in [number, small, i64::MIN, i64::MAX, -1, 0] {
                 prop_assert_eq!(Digits::of(number).after("a="), format!("a={number}"));
             }
             prop_assert_eq!(age(small.unsigned_abs()), small.unsigned_abs().to_string());
