@@ -96,11 +96,6 @@ impl CacheStatus {
     }
 }
 
-/// The value of `Age`, in one allocation.
-pub(crate) fn age(seconds: u64) -> HeaderValue {
-    Digits::of(i64::try_from(seconds).unwrap_or(i64::MAX)).after("")
-}
-
 fn written(value: String) -> HeaderValue {
     HeaderValue::try_from(value).expect(PRINTABLE)
 }
@@ -262,7 +257,6 @@ mod tests {
             for number in [number, small, i64::MIN, i64::MAX, -1, 0] {
                 prop_assert_eq!(Digits::of(number).after("a="), format!("a={number}"));
             }
-            prop_assert_eq!(age(small.unsigned_abs()), small.unsigned_abs().to_string());
         }
 
         #[test]

@@ -18,7 +18,7 @@ mod wanted;
 pub(crate) use answer::{BadAnswer, HttpAnswer};
 pub use body::FallbackBody;
 pub(crate) use body::{Collected, collect};
-pub(crate) use cache_status::{CacheStatus, Forwarded, age, append};
+pub(crate) use cache_status::{CacheStatus, Forwarded, append};
 pub(crate) use keep::{Keep, terms};
 pub(crate) use vary::{BadVary, Vary, variant_key};
 pub(crate) use wanted::{Ask, Wanted, wanted};
