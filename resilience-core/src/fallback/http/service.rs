@@ -11,7 +11,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    Ask, CacheStatus, FallbackBody, Forwarded, HttpAnswer, Wanted, append, exchange::HttpCall,
+    Ask, CacheStatus, FallbackBody, Forwarded, HttpAnswer, Wanted, age, append, exchange::HttpCall,
     future::HttpResponseFuture, other::AskOther, stored::HttpStored, wanted,
 };
 use crate::{
@@ -269,7 +269,7 @@ where
         let from_memory = !matches!(served.source, Source::Live | Source::Fixed);
         // What was old when it came still is.
         if from_memory || age_s > 0 {
-            parts.headers.insert(header::AGE, HeaderValue::from(age_s));
+            parts.headers.insert(header::AGE, age(age_s));
         }
         append(&mut parts.headers, status);
         parts.extensions.insert(served);
