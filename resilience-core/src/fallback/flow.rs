@@ -1,7 +1,7 @@
 //! The way of one call, whatever is called: from memory, from the second level, from
 //! the upstream, or what is left when that fails.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{any::Any, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -19,15 +19,22 @@ use crate::{
     one_line::one_line,
 };
 
-/// One fallback as a layer uses it, for answers `V` of calls that fail with `E`.
-pub(super) struct Port<V, E> {
+/// One fallback as a layer uses it, for answers `V`.
+///
+/// What calls fail with is no part of its type, and of no type that is made of it: a
+/// boxed error names a lifetime, and a future whose type does so twice is none that
+/// rustc knows to be `Send` in a handler (rust-lang/rust#100013).
+pub(super) struct Port<V> {
     fallback: Fallback,
-    shelf: Arc<Shelf<V, E>>,
+    shelf: Arc<Shelf<V>>,
     code: Option<Arc<dyn Code<V>>>,
 }
 
 /// A call that has not been made yet.
-pub(super) trait Exchange<V, E>: Send + Sized + 'static {
+pub(super) trait Exchange<V>: Send + Sized + 'static {
+    /// What it fails with.
+    type Error: Send + Sync + 'static;
+
     /// An answer that only who asked may have.
     type Own: Send + 'static;
 
@@ -36,7 +43,7 @@ pub(super) trait Exchange<V, E>: Send + Sized + 'static {
 
     /// Makes the call. The answer of it is kept under `key`, or where a note says
     /// that is put there.
-    fn ask(self, key: Key) -> impl Future<Output = Asked<V, E, Self::Own>> + Send;
+    fn ask(self, key: Key) -> impl Future<Output = Asked<V, Self::Error, Self::Own>> + Send;
 }
 
 /// What the upstream said.
@@ -160,15 +167,16 @@ pub(super) enum Missed {
 }
 
 /// What a run came to. All who wait for it share it.
-pub(super) struct Ran<V, E> {
-    got: Got<V, E>,
+pub(super) struct Ran<V> {
+    got: Got<V>,
     from: Origin,
     changes: Changes<V>,
 }
 
-enum Got<V, E> {
+enum Got<V> {
     Value(At<V>),
-    Error(Arc<E>),
+    /// Of the type of who made the call.
+    Error(Arc<dyn Any + Send + Sync>),
     Lost(Lost),
     /// The leader has it, and only the leader.
     Own,
@@ -194,7 +202,7 @@ enum Origin {
     Failed(Tried),
 }
 
-impl<V, E> Ran<V, E> {
+impl<V> Ran<V> {
     /// What memory has, as if a run had brought it.
     fn known(at: At<V>) -> Self {
         Self {
@@ -213,10 +221,9 @@ const MOST_ROUNDS: usize = 3;
 /// what is stored.
 const RUN_WITHIN: Duration = FETCH_WITHIN.saturating_add(Duration::from_secs(10));
 
-impl<V, E> Port<V, E>
+impl<V> Port<V>
 where
     V: Send + Sync + 'static,
-    E: Send + Sync + 'static,
 {
     pub(super) fn new(fallback: &Fallback, code: Option<Arc<dyn Code<V>>>) -> Self {
         Self {
@@ -295,9 +302,9 @@ where
         want: Want,
         exchange: X,
         backup: Backup<V, X::Own>,
-    ) -> Answer<V, E, X::Own>
+    ) -> Answer<V, X::Error, X::Own>
     where
-        X: Exchange<V, E>,
+        X: Exchange<V>,
     {
         let inner = self.inner();
         if !matches!(backup, Backup::Stored) {
@@ -358,7 +365,7 @@ where
     /// Fetches the answer of a key anew, if nobody does: in a task, for nobody.
     pub(super) fn refresh<X>(self: &Arc<Self>, primary: Key, key: Key, exchange: impl FnOnce() -> X)
     where
-        X: Exchange<V, E>,
+        X: Exchange<V>,
     {
         let Turn::Lead(lead) = self.shelf.flights.turn(key.clone(), |_| None) else {
             return;
@@ -375,7 +382,7 @@ where
     fn keeps(
         self: &Arc<Self>,
         primary: Key,
-    ) -> impl FnOnce(&Key, &Arc<Ran<V, E>>) -> Left<V> + Send + 'static {
+    ) -> impl FnOnce(&Key, &Arc<Ran<V>>) -> Left<V> + Send + 'static {
         let mark = self.shelf.mark(&primary);
         let port = Arc::clone(self);
         move |_, ran| {
@@ -398,7 +405,7 @@ where
     }
 
     /// The key under which the answer is, as far as memory knows.
-    fn resolve<X: Exchange<V, E>>(&self, primary: &Key, exchange: &X) -> Key {
+    fn resolve<X: Exchange<V>>(&self, primary: &Key, exchange: &X) -> Key {
         let note = self.shelf.find(primary).filter(|found| found.value.note);
         note.and_then(|note| exchange.redirect(&note.value.value))
             .unwrap_or_else(|| primary.clone())
@@ -415,9 +422,12 @@ where
     }
 
     /// Whether what a run brought is an answer for this call too.
-    fn is_for<X: Exchange<V, E>>(&self, ran: &Ran<V, E>, exchange: &X, want: Want) -> bool {
-        let Got::Value(at) = &ran.got else {
-            return true;
+    fn is_for<X: Exchange<V>>(&self, ran: &Ran<V>, exchange: &X, want: Want) -> bool {
+        let at = match &ran.got {
+            Got::Value(at) => at,
+            // A layer whose calls fail with something else has made it.
+            Got::Error(error) => return (**error).is::<X::Error>(),
+            Got::Lost(_) | Got::Own => return true,
         };
         if let Some(note) = &at.note
             && exchange.redirect(&note.value.value).as_ref() != Some(&at.key)
@@ -428,13 +438,13 @@ where
         !matches!(ran.from, Origin::Stored { .. }) || age_ns() < want.max_age_ns
     }
 
-    async fn lead<X: Exchange<V, E>>(
+    async fn lead<X: Exchange<V>>(
         self: Arc<Self>,
         key: Key,
         want: Want,
         exchange: X,
         own: oneshot::Sender<X::Own>,
-    ) -> Arc<Ran<V, E>> {
+    ) -> Arc<Ran<V>> {
         let (ran, theirs) = self.run(key, want, true, exchange).await;
         if let Some(theirs) = theirs {
             // Whoever asked may have gone.
@@ -445,13 +455,13 @@ where
 
     /// The call of one who shares nothing, made where it is awaited: it ends with
     /// its caller.
-    async fn alone<X: Exchange<V, E>>(
+    async fn alone<X: Exchange<V>>(
         &self,
         primary: &Key,
         want: Want,
         serves: bool,
         exchange: X,
-    ) -> (Ran<V, E>, Option<X::Own>) {
+    ) -> (Ran<V>, Option<X::Own>) {
         let inner = self.inner();
         one(&inner.counts.runs);
         let key = self.resolve(primary, &exchange);
@@ -464,13 +474,13 @@ where
 
     /// Asks the second level if memory has nothing, and then the upstream. The last
     /// is the leader's own, if the run came to that.
-    async fn run<X: Exchange<V, E>>(
+    async fn run<X: Exchange<V>>(
         &self,
         key: Key,
         want: Want,
         serves: bool,
         exchange: X,
-    ) -> (Ran<V, E>, Option<X::Own>) {
+    ) -> (Ran<V>, Option<X::Own>) {
         let inner = self.inner();
         let mut trial = Trial {
             key,
@@ -536,7 +546,7 @@ where
     }
 
     /// A good answer, asked for at these readings of the two clocks.
-    fn good(&self, value: V, keep: Keep<V>, want: Want, began: (u64, u64)) -> Ran<V, E> {
+    fn good(&self, value: V, keep: Keep<V>, want: Want, began: (u64, u64)) -> Ran<V> {
         let (began_ns, began_ms) = began;
         let record = self
             .record(&value, &keep.terms, began_ms)
@@ -591,12 +601,7 @@ where
     }
 
     /// The upstream failed, so: is there an answer that is good enough for that?
-    async fn failed(
-        &self,
-        mut trial: Trial<V>,
-        status: Option<u16>,
-        failed: Got<V, E>,
-    ) -> Ran<V, E> {
+    async fn failed(&self, mut trial: Trial<V>, status: Option<u16>, failed: Got<V>) -> Ran<V> {
         let mut why = Tried::NothingStored;
         let there = self.in_memory(&trial.key);
         if let Some(at) = there.filter(|_| trial.serves) {
@@ -714,7 +719,10 @@ where
     }
 
     /// What a caller gets of a run, counted.
-    fn answer<O>(&self, ran: &Ran<V, E>, own: Option<O>, waited: bool) -> Answer<V, E, O> {
+    fn answer<E, O>(&self, ran: &Ran<V>, own: Option<O>, waited: bool) -> Answer<V, E, O>
+    where
+        E: Send + Sync + 'static,
+    {
         let inner = self.inner();
         let count = &inner.counts;
         let now_ns = inner.clock.now_ns();
@@ -761,7 +769,9 @@ where
             (Got::Value(at), _) => Answer::Value(Arc::clone(&at.found.value), served),
             (Got::Own, Some(own)) => Answer::Own(own, served),
             (Got::Error(error), _) => {
-                Answer::Error(FallbackError::shared(Arc::clone(error), tried()))
+                let error = Arc::clone(error).downcast();
+                let error = error.expect("it is asked before whether it is for this caller");
+                Answer::Error(FallbackError::shared(error, tried()))
             }
             (Got::Lost(lost), _) => Answer::Error(FallbackError::lost(*lost, tried())),
             // Told to the leader before the run ended.
@@ -770,7 +780,10 @@ where
     }
 
     /// The run ended without a word: it panicked, or its runtime is gone.
-    fn lost<O>(&self, key: &Key, lost: Lost) -> Answer<V, E, O> {
+    fn lost<E, O>(&self, key: &Key, lost: Lost) -> Answer<V, E, O>
+    where
+        E: Send + Sync + 'static,
+    {
         let mut why = Tried::NothingStored;
         let mut got = Got::Lost(lost);
         if let Some(at) = self.in_memory(key) {
@@ -788,12 +801,15 @@ where
     }
 
     /// What a caller gets where nothing stored is served.
-    async fn aside<O>(
+    async fn aside<E, O>(
         &self,
-        ran: Ran<V, E>,
+        ran: Ran<V>,
         own: Option<O>,
         backup: Backup<V, O>,
-    ) -> Answer<V, E, O> {
+    ) -> Answer<V, E, O>
+    where
+        E: Send + Sync + 'static,
+    {
         if !matches!(ran.from, Origin::Failed(_)) {
             return self.answer(&ran, own, false);
         }
@@ -843,7 +859,7 @@ struct Trial<V> {
 
 impl<V> Trial<V> {
     /// Comes to what the second level had: it is put in memory.
-    fn stored<E>(self, from: Origin) -> Ran<V, E> {
+    fn stored(self, from: Origin) -> Ran<V> {
         let at = self.second.expect("looked at by who comes to it");
         let changes = Changes {
             only_with: at.note.clone().map(|note| (self.key, note)),
