@@ -15,7 +15,7 @@ use crate::support::{SOON, now_ms, server};
 
 /// Kills in all, and how many of them at a time.
 const KILLS: u64 = 20;
-const AT_A_TIME: u64 = 5;
+const AT_A_TIME: u64 = 4;
 
 pub(crate) fn writer(args: &[&str]) -> ChildProcess {
     let binary = find_binary("store-writer").unwrap();

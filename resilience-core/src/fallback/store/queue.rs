@@ -1,6 +1,6 @@
 //! What is to be written: the latest change of each key, bounded.
 
-use std::{collections::HashMap, mem};
+use std::{collections::HashMap, mem, time::Instant};
 
 use bytes::Bytes;
 
@@ -24,6 +24,8 @@ pub(super) enum Wish {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: Batch,
+    /// Since when something waits.
+    since: Option<Instant>,
     writing: Batch,
     /// Of both.
     bytes: usize,
@@ -111,6 +113,7 @@ impl Queue {
             return false;
         }
         self.bytes += bytes;
+        self.since.get_or_insert_with(Instant::now);
         self.waiting.wishes.insert(key, wish);
         true
     }
@@ -125,6 +128,7 @@ impl Queue {
             }
             stays
         });
+        self.since.get_or_insert_with(Instant::now);
         if !self.waiting.clears.contains(&prefix) {
             self.waiting.clears.push(prefix);
         }
@@ -142,6 +146,7 @@ impl Queue {
     /// [`done`](Self::done).
     pub(super) fn take(&mut self) -> Batch {
         debug_assert!(self.writing.is_empty(), "there is one writer");
+        self.since = None;
         self.writing = mem::take(&mut self.waiting);
         self.writing.clone()
     }
@@ -175,6 +180,11 @@ impl Queue {
     /// Whether so much waits that it is better written now.
     pub(super) fn is_half_full(&self) -> bool {
         self.waiting.wishes.len() >= MOST_KEYS / 2 || self.bytes >= MOST_BYTES / 2
+    }
+
+    /// Since when the oldest wish waits that has not failed yet.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.since
     }
 
     /// Whether something waits.

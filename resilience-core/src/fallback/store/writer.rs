@@ -198,7 +198,12 @@ impl Writer {
     /// Waits for more to write, or until a store that failed may be tried again.
     async fn gather(&self) {
         let wait = match self.failures {
-            0 => GATHER,
+            // Since the first of them came: while the last batch was synced it has
+            // waited too.
+            0 => {
+                let since = self.shared().queue.lock().since();
+                GATHER.saturating_sub(since.map_or(GATHER, |since| since.elapsed()))
+            }
             failures => RETRY_FIRST
                 .saturating_mul(1 << (failures - 1).min(10))
                 .min(RETRY_LAST),
