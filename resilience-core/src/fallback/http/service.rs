@@ -11,7 +11,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    Ask, CacheStatus, FallbackBody, Forwarded, HttpAnswer, Wanted, append,
+    Ask, CacheStatus, FallbackBody, Forwarded, HttpAnswer, Wanted, age, append,
     exchange::HttpCall,
     future::HttpResponseFuture,
     other::{AskOther, NoOther},
@@ -268,7 +268,7 @@ impl<C, O> Shared<C, O> {
         let from_memory = !matches!(served.source, Source::Live | Source::Fixed);
         // What was old when it came still is.
         if from_memory || age_s > 0 {
-            parts.headers.insert(header::AGE, HeaderValue::from(age_s));
+            parts.headers.insert(header::AGE, age(age_s));
         }
         append(&mut parts.headers, status);
         parts.extensions.insert(served);
