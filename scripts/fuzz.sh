@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs the fuzz targets (fuzz/). Writes below the target directory only.
 #
-#   fuzz.sh short                     both, a set number of inputs from a set seed: `make test`
-#   fuzz.sh long [TARGET [SECONDS]]   `make fuzz`: both, or one, for a minute each or so long
+#   fuzz.sh short                     all, a set number of inputs from a set seed: `make test`
+#   fuzz.sh long [TARGET [SECONDS]]   `make fuzz`: all, or one, for a minute each or so long
 #
 # An input that fails is kept in target/fuzz/artifacts. When it is mended, move it
 # to fuzz/corpus, where every run and an ordinary test try it again.
@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 PATH=$PWD/target/tools/bin:$PATH
 work=${CARGO_TARGET_DIR:-$PWD/target}/fuzz
 purpose=${1:-}
-targets=(black_box config)
+targets=(black_box config record)
 
 build() {
     # Without a sanitizer the stable compiler will do: there is no unsafe code for
@@ -37,7 +37,7 @@ run() {
 
 short() {
     local target log status=0
-    local -A runs=([black_box]=100000 [config]=20000) # some five seconds each
+    local -A runs=([black_box]=100000 [config]=20000 [record]=1000000) # some five seconds each
     scratch=$(mktemp -d)
     trap 'rm -rf "$scratch"' EXIT
     for target in "${targets[@]}"; do
@@ -54,7 +54,7 @@ short() {
 
 case $purpose:${2:-} in
 short:) build && short ;;
-long: | long:black_box | long:config)
+long: | long:black_box | long:config | long:record)
     build
     [[ -z ${2:-} ]] || targets=("$2")
     for target in "${targets[@]}"; do
@@ -62,7 +62,7 @@ long: | long:black_box | long:config)
     done
     ;;
 *)
-    echo "usage: fuzz.sh short | fuzz.sh long [black_box|config [SECONDS]]" >&2
+    echo "usage: fuzz.sh short | fuzz.sh long [black_box|config|record [SECONDS]]" >&2
     exit 2
     ;;
 esac

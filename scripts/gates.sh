@@ -58,14 +58,20 @@ documentation() {
 gate format cargo fmt --all --check
 gate clippy cargo clippy --workspace --all-targets --all-features -- -D warnings
 gate build cargo build --workspace --bins --all-features
+# Their names say which tests need a Redis.
+without='none()'
+have redis-server || have valkey-server || without='test(redis)'
 if ! have cargo-nextest; then
     skip tests "cargo-nextest is missing"
 elif postgres_there; then
-    gate tests cargo nextest run --workspace --all-features
+    gate tests cargo nextest run --workspace --all-features -E "not ($without)"
 else
     gate "tests without a database" cargo nextest run --workspace --all-features \
-        -E 'not (package(resilience-tests) | package(resilience-examples))'
+        -E "not (package(resilience-tests) | package(resilience-examples) | $without)"
     skip "tests with a database" "PostgreSQL is missing"
+fi
+if [[ $without != 'none()' ]]; then
+    skip "tests with Redis" "redis-server is missing"
 fi
 gate "loom models" scripts/loom.sh --quiet
 gate "doc tests" cargo test --quiet --doc --workspace --all-features

@@ -122,6 +122,27 @@ postgres() {
     fi
 }
 
+redis() {
+    have redis-server && return 0
+    have valkey-server && return 0
+    if ! apt_ready; then
+        missing "redis-server" "$apt_why; install it by hand"
+        return 0
+    fi
+    # The package starts a server on port 6379, unless this says that none may be.
+    policy=/usr/sbin/policy-rc.d
+    ours=no
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod 755 "$policy"
+        ours=yes
+    fi
+    apt_install redis-server || missing "redis-server" "apt-get install redis-server failed"
+    if [ "$ours" = yes ]; then
+        as_root rm -f "$policy"
+    fi
+}
+
 # cargo_tool NAME VERSION [exactly]: into target/tools, so that nothing of the user's
 # own changes; `exactly` if another version of the user's own will not do. A debug
 # build: it compiles in a minute instead of five, and what these tools spend their
@@ -166,6 +187,7 @@ if [ "$purpose" = test ]; then
     cargo_tool cargo-fuzz "$FUZZ"
     package g++ g++ # libFuzzer is C++
     package valgrind valgrind
+    redis
     # For packets that are lost, in a network namespace of the test's own.
     package ip iproute2
     package nft nftables

@@ -111,6 +111,13 @@ GET  /admin/pools/{name}/connections         who holds its connections, longest 
 POST /admin/pools/{name}/resize              {\"pool_size\": 30, \"max_overflow\": 20}, one of them or both
 POST /admin/pools/{name}/recycle             replace every connection, none before it is returned
      these take ?dry_run and a \"reason\" too
+GET  /admin/fallback                         all fallbacks and their stores, and what is amiss with them
+GET  /admin/fallback/{svc}                   one, in full
+POST /admin/fallback/{svc}/enable            answer in place of the upstream; by hand, unless the
+                                             configuration says so already
+POST /admin/fallback/{svc}/disable           let every failure through to the caller
+POST /admin/fallback/{svc}/purge             forget every answer
+     these take ?dry_run and a \"reason\" too; a switch by hand outlives a restart
 GET  /admin/config                           what is configured, and where from
 GET  /health/live                            200 or 503: the service makes progress
 GET  /health/ready                           200 or 503: the service can take requests

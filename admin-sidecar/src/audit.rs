@@ -53,15 +53,18 @@ pub struct Entry {
     /// The pool's name, of a change of one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
+    /// The fallback's name, of a change of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<String>,
     /// The database, if it was about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database: Option<String>,
     /// The database's backends that were told to end.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pids: Vec<i32>,
-    /// State or limits before, where known.
+    /// State, limits or switch before, where known.
     pub before: Option<Value>,
-    /// State or limits after, where known.
+    /// State, limits or switch after, where known.
     pub after: Option<Value>,
     /// What became of it.
     pub outcome: &'static str,
@@ -167,6 +170,7 @@ mod tests {
             limits: None,
             breaker: Some("payment_api".to_owned()),
             pool: None,
+            fallback: None,
             database: None,
             pids: Vec::new(),
             before: Some("OPEN".into()),

@@ -51,13 +51,22 @@ impl Journal {
         let of = |subject| (request.action.subject() == subject).then_some(name);
         // Fields that are `None` are left out.
         let (breaker, pool) = (of(Subject::Breaker), of(Subject::Pool));
+        let fallback = of(Subject::Fallback);
         if result.is_ok() {
-            tracing::info!(breaker, pool, actor, outcome, "{action}: {detail}");
+            tracing::info!(
+                breaker,
+                pool,
+                fallback,
+                actor,
+                outcome,
+                "{action}: {detail}"
+            );
         } else {
             tracing::warn!(
                 class = outcome,
                 breaker,
                 pool,
+                fallback,
                 actor,
                 "{action} refused: {detail}"
             );
@@ -76,6 +85,7 @@ impl Journal {
             limits: (request.action == Action::Resize).then_some(request.limits),
             breaker: breaker.map(cut),
             pool: pool.map(cut),
+            fallback: fallback.map(cut),
             database: None,
             pids: Vec::new(),
             before,
@@ -134,6 +144,7 @@ impl Journal {
             limits: None,
             breaker: None,
             pool: None,
+            fallback: None,
             database,
             pids: backends.iter().filter(told).map(|end| end.pid).collect(),
             before: None,

@@ -8,6 +8,7 @@
 
 pub mod black_box;
 pub mod config;
+pub mod record;
 
 /// Tries the files that the command line names, such as one that a fuzzer has
 /// found, in a program that a debugger can follow.
@@ -49,5 +50,10 @@ mod tests {
     #[test]
     fn every_seed_of_a_configuration_is_taken_or_refused_as_it_should() {
         seeds("config").iter().for_each(|seed| config::check(seed));
+    }
+
+    #[test]
+    fn every_seed_of_a_record_is_read_or_refused_as_it_should() {
+        seeds("record").iter().for_each(|seed| record::check(seed));
     }
 }

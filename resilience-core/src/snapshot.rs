@@ -87,6 +87,20 @@ impl Snapshot {
         self.pools.iter().find(|pool| pool.name == name)
     }
 
+    /// The fallback of that name.
+    #[must_use]
+    pub fn fallback(&self, name: &str) -> Option<&FallbackSnapshot> {
+        self.fallbacks.iter().find(|fallback| fallback.name == name)
+    }
+
+    /// The store that a fallback uses beyond memory, if it uses one.
+    #[must_use]
+    pub fn store_of(&self, fallback: &FallbackSnapshot) -> Option<&StoreSnapshot> {
+        self.stores
+            .iter()
+            .find(|store| store.kind == fallback.store)
+    }
+
     /// The breakers, and those of the families that are not closed.
     pub fn all_breakers(&self) -> impl Iterator<Item = &BreakerSnapshot> {
         let keyed = self.keyed.iter().flat_map(|family| &family.not_closed);

@@ -30,7 +30,7 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(400);
 /// Between two tries of a pending change.
 const TRY_EVERY: Duration = Duration::from_millis(500);
 
-/// Changes in hand at once; there is one a breaker or pool.
+/// Changes in hand at once; there is one a breaker, pool or fallback.
 const MAX_IN_HAND: usize = 32;
 
 /// How many finished ones are remembered by their keys.

@@ -4,10 +4,13 @@
 use jiff::Timestamp;
 use resilience_core::{
     control::{
-        Action, BreakerReceipt, ChangeError, ChangeOutcome, ChangeRequest, Condition, PoolLimits,
-        PoolReceipt, Receipt, Subject, Unavailable, nearest,
+        Action, BreakerReceipt, ChangeError, ChangeOutcome, ChangeRequest, Condition,
+        FallbackReceipt, FallbackSwitch, PoolLimits, PoolReceipt, Receipt, Subject, Unavailable,
+        nearest,
     },
-    snapshot::{BreakerSnapshot, OverrideKind, PoolSnapshot, Snapshot, WindowSnapshot},
+    snapshot::{
+        BreakerSnapshot, FallbackSnapshot, OverrideKind, PoolSnapshot, Snapshot, WindowSnapshot,
+    },
 };
 
 use super::link::Sight;
@@ -22,6 +25,11 @@ pub(super) fn refusal(name: &str, request: &ChangeRequest, sight: &Sight) -> Opt
         Subject::Pool => (
             pool(name, &sight.snapshot).map(|_| None),
             "its pools have the limits of the configuration then",
+        ),
+        Subject::Fallback => (
+            fallback(name, &sight.snapshot).map(|_| None),
+            "a fallback comes back as it is switched now, with the answers that its file or \
+             Redis holds, and without those in memory",
         ),
     };
     let known = match known {
@@ -101,6 +109,19 @@ pub(super) fn receipt(
                 detail,
             })
         }
+        Subject::Fallback => {
+            let switch = FallbackSwitch::of(fallback(name, snapshot)?);
+            Receipt::Fallback(FallbackReceipt {
+                service: name.to_owned(),
+                replica,
+                action,
+                before: switch,
+                after: switch,
+                outcome,
+                purged: None,
+                detail,
+            })
+        }
     })
 }
 
@@ -117,5 +138,13 @@ fn pool<'a>(name: &str, snapshot: &'a Snapshot) -> Result<&'a PoolSnapshot, Chan
         subject: Subject::Pool,
         name: name.to_owned(),
         nearest: nearest(name, snapshot.pools.iter().map(|pool| pool.name.as_str())),
+    })
+}
+
+fn fallback<'a>(name: &str, snapshot: &'a Snapshot) -> Result<&'a FallbackSnapshot, ChangeError> {
+    snapshot.fallback(name).ok_or_else(|| ChangeError::Unknown {
+        subject: Subject::Fallback,
+        name: name.to_owned(),
+        nearest: nearest(name, snapshot.fallbacks.iter().map(|one| one.name.as_str())),
     })
 }

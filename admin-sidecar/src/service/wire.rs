@@ -96,6 +96,7 @@ pub(super) fn read(
         let receipt = match action.subject() {
             Subject::Breaker => serde_json::from_slice(body).map(Receipt::Breaker),
             Subject::Pool => serde_json::from_slice(body).map(Receipt::Pool),
+            Subject::Fallback => serde_json::from_slice(body).map(Receipt::Fallback),
         };
         return receipt.map_err(|error| odd(error.to_string()));
     }
@@ -173,10 +174,9 @@ mod tests {
         let read = |action| read("main", action, StatusCode::OK, pool.as_bytes());
         let receipt = read(Action::Recycle).unwrap();
         assert!(matches!(receipt, Receipt::Pool(receipt) if receipt.retired == Some(3)));
-        assert!(matches!(
-            read(Action::Reset),
-            Err(ChangeError::Unavailable(_))
-        ));
+        for other in [Action::Reset, Action::Purge] {
+            assert!(matches!(read(other), Err(ChangeError::Unavailable(_))));
+        }
     }
 
     #[test]

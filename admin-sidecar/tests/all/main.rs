@@ -4,6 +4,7 @@
 
 mod binary;
 mod database;
+mod fallbacks;
 mod guards;
 mod overrides;
 mod pools;

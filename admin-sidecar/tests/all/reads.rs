@@ -250,5 +250,9 @@ async fn the_index_lists_the_paths() {
         let line = format!("POST /admin/pools/{{name}}/{}", action.path());
         assert!(index.body.contains(&line), "{line}");
     }
+    for action in Action::OF_FALLBACKS {
+        let line = format!("POST /admin/fallback/{{svc}}/{}", action.path());
+        assert!(index.body.contains(&line), "{line}");
+    }
     rig.get("/nowhere").await.assert_problem(404);
 }

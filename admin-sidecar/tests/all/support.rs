@@ -20,8 +20,11 @@ use axum::{
 use clap::Parser;
 use parking_lot::Mutex;
 use resilience_core::{
-    control::{Action, BreakerReceipt, ChangeOutcome, PoolLimits, PoolReceipt},
-    snapshot::{FORMAT, OverrideSnapshot, Snapshot, State, WindowSnapshot},
+    control::{
+        Action, BreakerReceipt, ChangeOutcome, FallbackReceipt, FallbackSwitch, PoolLimits,
+        PoolReceipt,
+    },
+    snapshot::{FORMAT, OverrideSnapshot, Snapshot, State, SwitchSnapshot, WindowSnapshot},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -33,7 +36,8 @@ use tokio::{
 /// The promise for every answer.
 pub(crate) const BOUND: Duration = Duration::from_millis(500);
 
-/// A picture of `api` with the open breaker `payment_api` and the pool `main`.
+/// A picture of `api` with the open breaker `payment_api`, the pool `main` and the fallback
+/// `rates`.
 pub(crate) fn snapshot(pid: u32) -> Snapshot {
     let now = jiff::Timestamp::now();
     serde_json::from_value(json!({
@@ -55,6 +59,12 @@ pub(crate) fn snapshot(pid: u32) -> Snapshot {
                 {"place": "src/b.rs:2", "held_ms": 5},
             ],
         }],
+        "fallbacks": [{
+            "name": "rates", "enabled": true, "configured": true, "strategy": "cache",
+            "store": "redis", "responses": {"stale": 5}, "cache": {"entries": 3},
+            "oldest_ms": 61_000,
+        }],
+        "stores": [{"kind": "redis", "place": "10.0.0.7:6379", "up": false}],
         "health": {"started": true, "draining": false, "checks": []},
         "config": {"file": null, "reloads_succeeded": 0, "reloads_refused": 0,
             "last_reload_successful": true, "loaded_at": null, "last_error": null, "values": []},
@@ -71,6 +81,8 @@ pub(crate) struct Inner {
     pub(crate) applied: HashMap<String, BreakerReceipt>,
     /// The same of the pool.
     pub(crate) pool_changes: HashMap<String, PoolReceipt>,
+    /// The same of the fallback.
+    pub(crate) fallback_changes: HashMap<String, FallbackReceipt>,
     pub(crate) actors: Vec<String>,
     pub(crate) asked: u32,
 }
@@ -85,6 +97,7 @@ impl Service {
             snapshot,
             applied: HashMap::new(),
             pool_changes: HashMap::new(),
+            fallback_changes: HashMap::new(),
             actors: Vec::new(),
             asked: 0,
         })))
@@ -95,6 +108,7 @@ impl Service {
             .route("/snapshot", get(picture))
             .route("/admin/circuit-breaker/{svc}/{action}", post(change))
             .route("/admin/pools/{name}/{action}", post(change_pool))
+            .route("/admin/fallback/{svc}/{action}", post(change_fallback))
             .with_state(self.clone())
     }
 
@@ -217,6 +231,59 @@ async fn change_pool(
         detail: "done".to_owned(),
     };
     inner.pool_changes.insert(key, receipt.clone());
+    Json(receipt).into_response()
+}
+
+async fn change_fallback(
+    Shared(service): Shared<Service>,
+    UrlPath((svc, action)): UrlPath<(String, String)>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let asked: Value = serde_json::from_slice(&body).unwrap();
+    let action = Action::OF_FALLBACKS
+        .into_iter()
+        .find(|one| one.path() == action)
+        .unwrap();
+    let mut inner = service.0.lock();
+    let key = headers["idempotency-key"].to_str().unwrap().to_owned();
+    if let Some(receipt) = inner.fallback_changes.get(&key) {
+        return Json(receipt.clone()).into_response();
+    }
+    if query.as_deref() == Some("dry_run") {
+        return StatusCode::NOT_IMPLEMENTED.into_response();
+    }
+    let mut fallbacks = inner.snapshot.fallbacks.iter_mut();
+    let Some(known) = fallbacks.find(|one| one.name == svc) else {
+        let body = Json(json!({"nearest": ["rates"]}));
+        return (StatusCode::NOT_FOUND, body).into_response();
+    };
+    let before = FallbackSwitch::of(known);
+    let mut purged = None;
+    match action {
+        Action::Purge => purged = Some(std::mem::take(&mut known.cache.entries)),
+        Action::SwitchOn => (known.enabled, known.switched) = (true, None),
+        _ => {
+            known.enabled = false;
+            known.switched = Some(SwitchSnapshot {
+                actor: None,
+                reason: asked["reason"].as_str().map(str::to_owned),
+                since: jiff::Timestamp::now(),
+            });
+        }
+    }
+    let receipt = FallbackReceipt {
+        service: svc,
+        replica: "host.1".to_owned(),
+        action,
+        before,
+        after: FallbackSwitch::of(known),
+        outcome: ChangeOutcome::Applied,
+        purged,
+        detail: "done".to_owned(),
+    };
+    inner.fallback_changes.insert(key, receipt.clone());
     Json(receipt).into_response()
 }
 

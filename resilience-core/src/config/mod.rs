@@ -19,7 +19,18 @@
 //!     half_open_max_wait: off         # or 30s
 //!     ramp_up: off                    # or 30s: a growing share of the calls before it is closed
 //!     probe_lease: 30s
-//! fallback: {enabled: true, strategy: cache, ttl: 300s, stale_limit: 24h, store: memory}
+//! fallback:                     # services.<name> overrides any of these but `file` and `redis`
+//!   enabled: true
+//!   strategy: cache             # or static, service, none
+//!   ttl: 300s                   # fresh for so long
+//!   stale_limit: 24h            # served when the upstream fails, up to this age
+//!   stale_while_revalidate: off # or 60s: served at once while a newer one is fetched
+//!   obey_cache_control: true    # what the upstream says goes before ttl
+//!   memory: 64MiB               # of each service
+//!   largest_body: 1MiB
+//!   store: memory               # or file, redis
+//!   file: {path: fallback.redb, size: 256MiB}
+//!   redis: {deadline: 4ms}      # and url: redis://127.0.0.1:6379, ca_file: /etc/ssl/redis.pem
 //! database: {pool_size: 20, max_overflow: 10, pool_timeout: 30s, statement_timeout: 30s, slow_query: 100ms, leak_threshold: 60s}
 //! health: {ready: {database: critical, circuit_breakers: warn}}
 //! logging: {format: text, level: info}
@@ -27,7 +38,9 @@
 //! ```
 //!
 //! Above are the defaults, except for `services`, which is empty. Durations
-//! carry units: `30s`, `100ms`, `1h 30m`.
+//! carry units: `30s`, `100ms`, `1h 30m`; so do sizes: `64MiB`, `1GB`.
+//! With `strategy: static` a service may have
+//! `answer: {status: 200, content_type: application/json, body: '[]'}`.
 //!
 //! # Environment
 //!
@@ -45,6 +58,7 @@
 mod breaker;
 mod env;
 mod error;
+mod fallback;
 mod reader;
 mod schema;
 mod sections;
@@ -52,6 +66,7 @@ mod source;
 mod store;
 #[cfg(test)]
 mod tests;
+mod text;
 mod tree;
 mod value;
 mod yaml;
@@ -59,10 +74,11 @@ mod yaml;
 use std::{collections::HashMap, path::Path};
 
 pub use error::{ConfigErrors, Problem};
-pub use sections::{
-    DatabaseConfig, FallbackConfig, FallbackStore, FallbackStrategy, LogFormat, LogLevel,
-    LoggingConfig, ReadyConfig,
+pub use fallback::{
+    BadRedisUrl, FallbackConfig, FallbackFileConfig, FallbackRedisConfig, FallbackStore,
+    FallbackStrategy, FixedAnswer, RedisUrl,
 };
+pub use sections::{DatabaseConfig, LogFormat, LogLevel, LoggingConfig, ReadyConfig};
 pub use source::{ConfigSource, DEFAULT_PREFIX, process_env};
 pub use store::{ConfigStore, Reload};
 
@@ -72,8 +88,8 @@ use crate::{
 };
 use breaker::{Breaker, BreakerValues};
 use error::Problems;
+use fallback::Fallback;
 use reader::{Reader, Section};
-use sections::FallbackValues;
 use tree::Node;
 
 /// Most services a file may list: each is a breaker, and each breaker a dozen
@@ -103,6 +119,8 @@ pub struct Config {
     file_name: String,
     breaker: Breaker,
     fallback: FallbackConfig,
+    fallback_file: FallbackFileConfig,
+    fallback_redis: FallbackRedisConfig,
     database: DatabaseConfig,
     ready: ReadyConfig,
     logging: LoggingConfig,
@@ -184,6 +202,27 @@ impl Config {
             .map_or(&self.fallback, |service| &service.fallback)
     }
 
+    /// The file for answers with `store: file`.
+    #[must_use]
+    pub fn fallback_file(&self) -> &FallbackFileConfig {
+        &self.fallback_file
+    }
+
+    /// The Redis for answers with `store: redis`.
+    #[must_use]
+    pub fn fallback_redis(&self) -> &FallbackRedisConfig {
+        &self.fallback_redis
+    }
+
+    /// Whether something keeps its answers in that store: the services that are
+    /// listed, and those that are not.
+    #[must_use]
+    pub fn uses_store(&self, store: FallbackStore) -> bool {
+        let own = self.by_name.values().map(|service| &service.fallback);
+        own.chain([&self.fallback])
+            .any(|fallback| fallback.store == store)
+    }
+
     /// The PostgreSQL pool.
     #[must_use]
     pub fn database(&self) -> &DatabaseConfig {
@@ -242,8 +281,7 @@ impl Config {
         let section = reader.section(&section, "circuit_breaker", schema::BREAKER);
         let breaker = breaker::read(&mut reader, &section, &BreakerValues::default());
 
-        let section = reader.section(&top, "fallback", schema::FALLBACK);
-        let fallback = sections::fallback(&mut reader, &section, &FallbackValues::default());
+        let fallback = fallback::read(&mut reader, &top);
 
         let database = sections::database(&mut reader, &top);
         let ready = sections::ready(&mut reader, &top);
@@ -254,7 +292,9 @@ impl Config {
         Ok(Self {
             file_name: gathered.file_name,
             breaker,
-            fallback: fallback.config(),
+            fallback: fallback.config,
+            fallback_file: fallback.file,
+            fallback_redis: fallback.redis,
             database,
             ready,
             logging,
@@ -270,7 +310,7 @@ fn read_services(
     reader: &mut Reader,
     top: &Section<'_>,
     breaker: &Breaker,
-    fallback: &FallbackValues,
+    fallback: &Fallback,
 ) -> (Vec<String>, HashMap<String, Service>) {
     let all = reader.open_section(top, "services", "a section for each service");
     let mut names = Vec::new();
@@ -294,8 +334,8 @@ fn read_services(
         let section = reader.section(&all, name, schema::SERVICE).overriding();
         let own = reader.section(&section, "circuit_breaker", schema::BREAKER);
         let breaker = breaker::read(reader, &own, &breaker.values);
-        let own = reader.section(&section, "fallback", schema::FALLBACK);
-        let fallback = sections::fallback(reader, &own, fallback).config();
+        let own = reader.section(&section, "fallback", schema::FALLBACK_OF_SERVICE);
+        let fallback = fallback::read_own(reader, &own, fallback);
         names.push(name.to_owned());
         by_name.insert(name.to_owned(), Service { breaker, fallback });
     }

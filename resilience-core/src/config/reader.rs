@@ -213,12 +213,21 @@ impl Reader {
                 value,
                 origin: node.origin.clone(),
             }),
+            Ok(_) | Err(Misread::Other) if T::SECRET => {
+                let key = quoted(&full);
+                let message = format!(
+                    "`{key}` is wrong (not shown, it may hold a password), allowed: {}",
+                    allowed.text
+                );
+                self.problems.add_for(&node.origin, &key, None, message);
+                None
+            }
             Ok(_) | Err(Misread::Other) => {
                 self.wrong(&full, node, None, &allowed.text);
                 None
             }
-            Err(Misread::NoUnit) => {
-                let allowed = format!("{}; such as `30s`, `100ms` or `1h 30m`", allowed.text);
+            Err(Misread::NoUnit(examples)) => {
+                let allowed = format!("{}; such as {examples}", allowed.text);
                 self.wrong(&full, node, Some("a number without a unit"), &allowed);
                 None
             }
@@ -243,6 +252,17 @@ impl Reader {
             self.settings.push(value.setting(full, &self.file_name));
         }
         value
+    }
+
+    /// Enters a value that has no default; to be called only if it is written.
+    pub(super) fn note_optional<T: Readable>(
+        &mut self,
+        section: &Section<'_>,
+        key: &str,
+        written: Sourced<T>,
+    ) -> T {
+        self.note(section, key, Some(written.clone()), &written)
+            .value
     }
 
     /// `` `database.pool_size` is `0`, allowed: 1 to 10000 ``

@@ -31,8 +31,39 @@ pub(super) const BREAKER: &[&str] = &[
 ];
 /// Keys of `window`, of which one is given.
 pub(super) const WINDOW: &[&str] = &["calls", "seconds"];
-/// Keys of a `fallback` section.
-pub(super) const FALLBACK: &[&str] = &["enabled", "strategy", "ttl", "stale_limit", "store"];
+/// Keys of the `fallback` section at the top.
+pub(super) const FALLBACK: &[&str] = &[
+    "enabled",
+    "strategy",
+    "ttl",
+    "stale_limit",
+    "stale_while_revalidate",
+    "obey_cache_control",
+    "memory",
+    "largest_body",
+    "store",
+    "file",
+    "redis",
+];
+/// Keys of the `fallback` section of a service.
+pub(super) const FALLBACK_OF_SERVICE: &[&str] = &[
+    "enabled",
+    "strategy",
+    "ttl",
+    "stale_limit",
+    "stale_while_revalidate",
+    "obey_cache_control",
+    "memory",
+    "largest_body",
+    "store",
+    "answer",
+];
+/// Keys of `fallback.file`.
+pub(super) const FALLBACK_FILE: &[&str] = &["path", "size"];
+/// Keys of `fallback.redis`.
+pub(super) const FALLBACK_REDIS: &[&str] = &["url", "ca_file", "deadline"];
+/// Keys of `answer` in the `fallback` section of a service.
+pub(super) const FALLBACK_ANSWER: &[&str] = &["status", "content_type", "body"];
 /// Keys of `database`.
 pub(super) const DATABASE: &[&str] = &[
     "pool_size",
@@ -62,6 +93,11 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("resilience.circuit_breaker", BREAKER),
     ("resilience.circuit_breaker.window", WINDOW),
     ("fallback", FALLBACK),
+    ("fallback.file", FALLBACK_FILE),
+    ("fallback.redis", FALLBACK_REDIS),
+    // Its other keys are those of `fallback`, where they are found.
+    ("services.<name>.fallback", &["answer"]),
+    ("services.<name>.fallback.answer", FALLBACK_ANSWER),
     ("database", DATABASE),
     ("health", HEALTH),
     ("health.ready", READY),

@@ -1,89 +1,19 @@
-//! The sections beside the breakers': fallback, database, health, logging.
+//! The sections of few words: database, health, logging.
 
 use std::time::Duration;
 
 use super::{
     reader::{Allowed, Reader, Section, Sourced},
     schema,
-    tree::Origin,
     value::{Readable, words},
 };
 use crate::snapshot::Severity;
 
-const MS: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MS: Duration = Duration::from_millis(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
-
-/// What is answered when an upstream cannot be asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct FallbackConfig {
-    /// Off lets every failure through to the caller. Default: `true`.
-    pub enabled: bool,
-    /// Default: `cache`.
-    pub strategy: FallbackStrategy,
-    /// How long an answer is fresh. 1 ms to 30 days, at most `stale_limit`.
-    /// Default: 300 s.
-    pub ttl: Duration,
-    /// How old an answer may be to be served when the upstream fails. 1 ms to
-    /// 30 days, at least `ttl`. Default: 24 h.
-    pub stale_limit: Duration,
-    /// How long an answer that is not fresh any more is served while a newer one is
-    /// fetched, so that nobody waits; counted from `ttl`. `None` (`off`): not at
-    /// all. 1 ms to 30 days. Default: `off`.
-    pub stale_while_revalidate: Option<Duration>,
-    /// Whether what the upstream says (`Cache-Control`, `Expires`) goes before `ttl`
-    /// and may only shorten `stale_limit`. Default: `true`.
-    pub obey_cache_control: bool,
-    /// Bytes in memory for the answers of one service. 64 KiB to 64 GiB. Default:
-    /// 64 MiB.
-    pub memory: u64,
-    /// A body that is larger is passed on and not kept. 0 to 1 GiB. Default: 1 MiB.
-    pub largest_body: u64,
-    /// Where answers are kept. Default: `memory`.
-    pub store: FallbackStore,
-}
-
-/// Where a fallback answer comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum FallbackStrategy {
-    /// The last good answer.
-    Cache,
-    /// A fixed answer, set in the code.
-    Static,
-    /// Another service.
-    Service,
-    /// Nowhere: the failure is passed on.
-    None,
-}
-
-words!(FallbackStrategy {
-    Cache = "cache",
-    Static = "static",
-    Service = "service",
-    None = "none",
-});
-
-/// Where answers are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum FallbackStore {
-    /// In this process.
-    Memory,
-    /// In a file of this machine; outlives a restart.
-    File,
-    /// In Redis, shared by the fleet.
-    Redis,
-}
-
-words!(FallbackStore {
-    Memory = "memory",
-    File = "file",
-    Redis = "redis",
-});
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The PostgreSQL pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,108 +132,6 @@ impl LogLevel {
             Self::Trace => "trace",
         }
     }
-}
-
-/// A `fallback` section with where each value came from.
-#[derive(Clone, Debug)]
-pub(super) struct FallbackValues {
-    enabled: Sourced<bool>,
-    strategy: Sourced<FallbackStrategy>,
-    ttl: Sourced<Duration>,
-    stale_limit: Sourced<Duration>,
-    store: Sourced<FallbackStore>,
-}
-
-impl Default for FallbackValues {
-    fn default() -> Self {
-        Self {
-            enabled: Sourced::default(true),
-            strategy: Sourced::default(FallbackStrategy::Cache),
-            ttl: Sourced::default(Duration::from_secs(300)),
-            stale_limit: Sourced::default(DAY),
-            store: Sourced::default(FallbackStore::Memory),
-        }
-    }
-}
-
-impl FallbackValues {
-    pub(super) fn config(&self) -> FallbackConfig {
-        FallbackConfig {
-            enabled: self.enabled.value,
-            strategy: self.strategy.value,
-            ttl: self.ttl.value,
-            stale_limit: self.stale_limit.value,
-            stale_while_revalidate: None,
-            obey_cache_control: true,
-            memory: 64 << 20,
-            largest_body: 1 << 20,
-            store: self.store.value,
-        }
-    }
-}
-
-/// Reads a `fallback` section over what it inherits.
-pub(super) fn fallback(
-    reader: &mut Reader,
-    section: &Section<'_>,
-    base: &FallbackValues,
-) -> FallbackValues {
-    let age = within(MS, 30 * DAY, "1ms to 30 days");
-    let values = FallbackValues {
-        enabled: reader.value(section, "enabled", &base.enabled, &switch()),
-        strategy: reader.value(
-            section,
-            "strategy",
-            &base.strategy,
-            &any("cache, static, service, none"),
-        ),
-        ttl: reader.value(section, "ttl", &base.ttl, &age),
-        stale_limit: reader.value(section, "stale_limit", &base.stale_limit, &age),
-        store: reader.value(section, "store", &base.store, &any("memory, file, redis")),
-    };
-    let FallbackValues {
-        ttl, stale_limit, ..
-    } = &values;
-    // One that is wrong has been reported, and nobody wished for what stands in
-    // for it.
-    let misread = |key, value: &Sourced<Duration>| {
-        section
-            .node(key)
-            .is_some_and(|node| node.origin != value.origin)
-    };
-    let wished = !misread("ttl", ttl) && !misread("stale_limit", stale_limit);
-    if wished && ttl.value > stale_limit.value {
-        // Said where it can be mended: at the key that this section gives. If
-        // it gives neither, the two were reported where they are written.
-        let label = |origin: &Origin| origin.label(reader.file_name());
-        if section.node("stale_limit").is_some() {
-            let allowed = format!(
-                "at least `ttl`, {} ({})",
-                ttl.value.show(),
-                label(&ttl.origin)
-            );
-            let key = section.full("stale_limit");
-            reader.conflict(
-                &key,
-                &stale_limit.origin,
-                stale_limit.value.show(),
-                &allowed,
-            );
-        } else if section.node("ttl").is_some() {
-            let allowed = format!(
-                "at most `stale_limit`, {} ({})",
-                stale_limit.value.show(),
-                label(&stale_limit.origin)
-            );
-            reader.conflict(
-                &section.full("ttl"),
-                &ttl.origin,
-                ttl.value.show(),
-                &allowed,
-            );
-        }
-    }
-    values
 }
 
 /// Reads the `database` section.
@@ -428,21 +256,25 @@ pub(super) fn switch() -> Allowed<impl Fn(&bool) -> bool> {
 }
 
 /// Every value of the type.
-fn any<T>(text: &str) -> Allowed<impl Fn(&T) -> bool + use<T>> {
+pub(super) fn any<T>(text: &str) -> Allowed<impl Fn(&T) -> bool + use<T>> {
     Allowed {
         text: text.to_owned(),
         inside: |_: &T| true,
     }
 }
 
-fn within<T: PartialOrd>(min: T, max: T, text: &str) -> Allowed<impl Fn(&T) -> bool + use<T>> {
+pub(super) fn within<T: PartialOrd>(
+    min: T,
+    max: T,
+    text: &str,
+) -> Allowed<impl Fn(&T) -> bool + use<T>> {
     Allowed {
         text: text.to_owned(),
         inside: move |value: &T| (&min..=&max).contains(&value),
     }
 }
 
-fn within_or_off(
+pub(super) fn within_or_off(
     min: Duration,
     max: Duration,
     text: &str,
@@ -454,7 +286,7 @@ fn within_or_off(
 }
 
 /// A value of a section that nothing overrides.
-fn plain<T: Readable>(
+pub(super) fn plain<T: Readable>(
     reader: &mut Reader,
     section: &Section<'_>,
     key: &str,

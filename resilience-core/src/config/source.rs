@@ -1,6 +1,7 @@
 //! Where a configuration is read from: a file, or none, and the environment.
 
 use std::{
+    fmt,
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -27,7 +28,7 @@ pub const DEFAULT_PREFIX: &str = "APP";
 /// assert_eq!(config.database().pool_size, 30);
 /// # Ok::<(), resilience_core::config::ConfigErrors>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ConfigSource {
     path: Option<PathBuf>,
     prefix: String,
@@ -122,6 +123,18 @@ impl ConfigSource {
     }
 }
 
+/// Names of variables only: what they say may be secret.
+impl fmt::Debug for ConfigSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.env.iter().map(|(name, _)| name).collect();
+        f.debug_struct("ConfigSource")
+            .field("path", &self.path)
+            .field("prefix", &self.prefix)
+            .field("env", &names)
+            .finish()
+    }
+}
+
 /// A single problem that concerns the whole file.
 pub(super) fn one_problem(name: &str, message: String) -> ConfigErrors {
     let mut problems = Problems::new(name);
@@ -130,7 +143,7 @@ pub(super) fn one_problem(name: &str, message: String) -> ConfigErrors {
 }
 
 /// What was found at the path.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum Content {
     /// No file was named.
     NoFile,
@@ -138,6 +151,17 @@ pub(super) enum Content {
     Bytes(Vec<u8>),
     /// Why there is none.
     Unreadable(String),
+}
+
+/// How much there is: what the file says may be secret.
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoFile => f.write_str("NoFile"),
+            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+            Self::Unreadable(why) => write!(f, "Unreadable({why})"),
+        }
+    }
 }
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {

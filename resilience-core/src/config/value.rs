@@ -9,12 +9,15 @@ use crate::snapshot::Severity;
 pub(super) enum Misread {
     /// It is of another type, or outside of what the type can hold.
     Other,
-    /// A number where a duration is wanted.
-    NoUnit,
+    /// A number where a duration or a size is wanted; such as these.
+    NoUnit(&'static str),
 }
 
 /// The type of a key.
 pub(super) trait Readable: Clone {
+    /// Whether what is given may be secret and has no place in an error.
+    const SECRET: bool = false;
+
     /// Reads it as written.
     fn read(text: &str) -> Result<Self, Misread>;
     /// Shows it as one would write it.
@@ -38,6 +41,16 @@ impl Readable for bool {
 }
 
 impl Readable for u32 {
+    fn read(text: &str) -> Result<Self, Misread> {
+        text.parse().map_err(|_| Misread::Other)
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Readable for u16 {
     fn read(text: &str) -> Result<Self, Misread> {
         text.parse().map_err(|_| Misread::Other)
     }
@@ -76,7 +89,7 @@ impl Readable for Factor {
 impl Readable for Duration {
     fn read(text: &str) -> Result<Self, Misread> {
         if text.parse::<f64>().is_ok() {
-            return Err(Misread::NoUnit);
+            return Err(Misread::NoUnit("`30s`, `100ms` or `1h 30m`"));
         }
         // On a sum that overflows a `Duration` humantime 2.4 panics. What fits
         // in these bounds stays far below, even in years.
@@ -132,6 +145,47 @@ impl Readable for Seconds {
 
     fn show(&self) -> String {
         self.0.show()
+    }
+}
+
+/// A number of bytes with its unit: `64MiB`, `1GB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Size(pub(super) u64);
+
+/// Larger ones first, and of two for the same range the one of powers of two.
+const UNITS: [(&str, u64); 9] = [
+    ("TiB", 1 << 40),
+    ("TB", 1_000_000_000_000),
+    ("GiB", 1 << 30),
+    ("GB", 1_000_000_000),
+    ("MiB", 1 << 20),
+    ("MB", 1_000_000),
+    ("KiB", 1 << 10),
+    ("kB", 1_000),
+    ("B", 1),
+];
+
+impl Readable for Size {
+    fn read(text: &str) -> Result<Self, Misread> {
+        if text.parse::<f64>().is_ok() {
+            return Err(Misread::NoUnit("`64MiB`, `1GB` or `512KiB`"));
+        }
+        let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+        let number: u64 = text[..text.len() - unit.len()]
+            .parse()
+            .map_err(|_| Misread::Other)?;
+        let unit = unit.trim_start();
+        let known = UNITS
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(unit));
+        let bytes = known.and_then(|(_, bytes)| number.checked_mul(*bytes));
+        bytes.map(Self).ok_or(Misread::Other)
+    }
+
+    fn show(&self) -> String {
+        let whole = |(_, bytes): &&(&str, u64)| self.0 > 0 && self.0.is_multiple_of(*bytes);
+        let (unit, bytes) = UNITS.iter().find(whole).unwrap_or(&("B", 1));
+        format!("{}{unit}", self.0 / bytes)
     }
 }
 

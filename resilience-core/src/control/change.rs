@@ -14,6 +14,8 @@ pub enum Subject {
     Breaker,
     /// A connection pool.
     Pool,
+    /// The fallback of a service.
+    Fallback,
 }
 
 impl Subject {
@@ -23,6 +25,7 @@ impl Subject {
         match self {
             Self::Breaker => "circuit breaker",
             Self::Pool => "pool",
+            Self::Fallback => "fallback",
         }
     }
 
@@ -32,6 +35,7 @@ impl Subject {
         match self {
             Self::Breaker => "/admin/circuit-breaker",
             Self::Pool => "/admin/pools",
+            Self::Fallback => "/admin/fallback",
         }
     }
 }
@@ -54,6 +58,14 @@ pub enum Action {
     Resize,
     /// Replace every connection of a pool, none before it is returned.
     Recycle,
+    /// Let a fallback answer in place of the upstream: `/enable`. Another word than
+    /// [`Enable`](Self::Enable), which removes an override: this sets one, if the
+    /// configuration says otherwise.
+    SwitchOn,
+    /// Let every failure through to the caller: `/disable`.
+    SwitchOff,
+    /// Forget every answer of a fallback.
+    Purge,
 }
 
 impl Action {
@@ -69,6 +81,15 @@ impl Action {
     /// All that can be done to a pool.
     pub const OF_POOLS: [Self; 2] = [Self::Resize, Self::Recycle];
 
+    /// All that can be done to a fallback.
+    pub const OF_FALLBACKS: [Self; 3] = [Self::SwitchOn, Self::SwitchOff, Self::Purge];
+
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let others = Self::OF_POOLS.into_iter().chain(Self::OF_FALLBACKS);
+        Self::OF_BREAKERS.into_iter().chain(others)
+    }
+
     /// What it is done to.
     #[must_use]
     pub const fn subject(self) -> Subject {
@@ -77,6 +98,7 @@ impl Action {
                 Subject::Breaker
             }
             Self::Resize | Self::Recycle => Subject::Pool,
+            Self::SwitchOn | Self::SwitchOff | Self::Purge => Subject::Fallback,
         }
     }
 
@@ -91,6 +113,9 @@ impl Action {
             Self::Enable => "enable",
             Self::Resize => "resize",
             Self::Recycle => "recycle",
+            Self::SwitchOn => "switch_on",
+            Self::SwitchOff => "switch_off",
+            Self::Purge => "purge",
         }
     }
 
@@ -100,9 +125,14 @@ impl Action {
         match self {
             Self::ForceOpen => "force-open",
             Self::MetricsOnly => "metrics-only",
-            Self::Reset | Self::Disable | Self::Enable | Self::Resize | Self::Recycle => {
-                self.as_str()
-            }
+            Self::SwitchOn => "enable",
+            Self::SwitchOff => "disable",
+            Self::Reset
+            | Self::Disable
+            | Self::Enable
+            | Self::Resize
+            | Self::Recycle
+            | Self::Purge => self.as_str(),
         }
     }
 
@@ -113,7 +143,13 @@ impl Action {
             Self::ForceOpen => Some(OverrideKind::ForcedOpen),
             Self::Disable => Some(OverrideKind::Disabled),
             Self::MetricsOnly => Some(OverrideKind::MetricsOnly),
-            Self::Reset | Self::Enable | Self::Resize | Self::Recycle => None,
+            Self::Reset
+            | Self::Enable
+            | Self::Resize
+            | Self::Recycle
+            | Self::SwitchOn
+            | Self::SwitchOff
+            | Self::Purge => None,
         }
     }
 }
@@ -236,8 +272,15 @@ mod tests {
 
     #[test]
     fn json_and_labels_say_the_same_word() {
-        for action in Action::OF_BREAKERS.into_iter().chain(Action::OF_POOLS) {
+        for action in Action::all() {
             assert_eq!(serde_json::json!(action), action.as_str());
         }
+    }
+
+    #[test]
+    fn no_two_actions_have_one_path() {
+        let path = |action: &Action| (action.subject().path(), action.path());
+        let paths: std::collections::HashSet<_> = Action::all().map(|one| path(&one)).collect();
+        assert_eq!(paths.len(), Action::all().count());
     }
 }

@@ -1,5 +1,6 @@
 //! Answers from within the service itself.
 
+mod fallbacks;
 mod pools;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     breaker::{ByHand, ChangeRefused, Changed, Registry},
-    service::Pools,
+    service::{Fallbacks, Pools},
     snapshot::{BreakerSnapshot, Snapshot, State},
 };
 
@@ -34,6 +35,7 @@ pub(crate) struct LocalSource {
     take: TakeSnapshot,
     registry: Registry,
     pools: Pools,
+    fallbacks: Fallbacks,
     made: Arc<Mutex<VecDeque<Made>>>,
 }
 
@@ -51,6 +53,7 @@ impl LocalSource {
             take,
             registry,
             pools: Pools::default(),
+            fallbacks: Fallbacks::default(),
             made: Arc::default(),
         }
     }
@@ -60,12 +63,22 @@ impl LocalSource {
         Self { pools, ..self }
     }
 
+    /// The same that also changes these fallbacks.
+    pub(crate) fn with_fallbacks(self, fallbacks: Fallbacks) -> Self {
+        Self { fallbacks, ..self }
+    }
+
     fn change_now(&self, name: &str, request: &ChangeRequest) -> Result<Receipt, ChangeError> {
         match request.action.subject() {
             Subject::Breaker => self.change_breaker(name, request).map(Receipt::Breaker),
             Subject::Pool => {
                 let replica = (self.take)().replica;
                 pools::change(&self.pools, name, request, replica).map(Receipt::Pool)
+            }
+            Subject::Fallback => {
+                let replica = (self.take)().replica;
+                let changed = fallbacks::change(&self.fallbacks, name, request, replica);
+                changed.map(Receipt::Fallback)
             }
         }
     }
@@ -251,7 +264,7 @@ mod tests {
     ) -> Result<BreakerReceipt, ChangeError> {
         match source.change("payment_api", request.clone()).await? {
             Receipt::Breaker(receipt) => Ok(receipt),
-            Receipt::Pool(receipt) => panic!("{receipt:?}"),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -5,6 +5,7 @@
 //! the black box, which answers when the process cannot.
 
 mod change;
+pub(crate) mod concerns;
 mod explain;
 mod local;
 mod receipt;
@@ -21,7 +22,10 @@ pub use change::{Action, ChangeError, ChangeRequest, NewLimits, Subject};
 pub use explain::Explanation;
 pub(crate) use explain::why;
 pub use local::BLOCKED_AFTER;
-pub use receipt::{BreakerReceipt, ChangeOutcome, PoolLimits, PoolReceipt, Receipt};
+pub use receipt::{
+    BreakerReceipt, ChangeOutcome, FallbackReceipt, FallbackSwitch, PoolLimits, PoolReceipt,
+    Receipt,
+};
 pub use request::{ACTOR_HEADER, MOST_BODY, NOT_AFTER_HEADER};
 pub use routes::{admin_router, nearest};
 pub use source::{AdminSource, Condition, Observed, Unavailable};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Action;
-use crate::snapshot::{PoolSnapshot, State, WindowSnapshot};
+use crate::snapshot::{FallbackSnapshot, PoolSnapshot, State, WindowSnapshot};
 
 /// What became of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub enum Receipt {
     Breaker(BreakerReceipt),
     /// Of a connection pool.
     Pool(PoolReceipt),
+    /// Of a fallback.
+    Fallback(FallbackReceipt),
 }
 
 impl Receipt {
@@ -38,6 +40,7 @@ impl Receipt {
         match self {
             Self::Breaker(receipt) => receipt.outcome,
             Self::Pool(receipt) => receipt.outcome,
+            Self::Fallback(receipt) => receipt.outcome,
         }
     }
 
@@ -47,6 +50,7 @@ impl Receipt {
         match self {
             Self::Breaker(receipt) => &receipt.detail,
             Self::Pool(receipt) => &receipt.detail,
+            Self::Fallback(receipt) => &receipt.detail,
         }
     }
 
@@ -56,6 +60,7 @@ impl Receipt {
         match self {
             Self::Breaker(receipt) => [json!(receipt.before), json!(receipt.after)],
             Self::Pool(receipt) => [json!(receipt.before), json!(receipt.after)],
+            Self::Fallback(receipt) => [json!(receipt.before), json!(receipt.after)],
         }
     }
 }
@@ -131,5 +136,59 @@ impl PoolLimits {
 impl std::fmt::Display for PoolLimits {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} + {}", self.pool_size, self.max_overflow)
+    }
+}
+
+/// What one replica answered to a change of a fallback.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FallbackReceipt {
+    /// The fallback's name: the service that it stands in for.
+    pub service: String,
+    /// The replica.
+    pub replica: String,
+    /// What was asked for.
+    pub action: Action,
+    /// Its switch before.
+    pub before: FallbackSwitch,
+    /// Its switch after, as far as known.
+    pub after: FallbackSwitch,
+    /// What became of it.
+    pub outcome: ChangeOutcome,
+    /// How many answers in memory a purge forgets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purged: Option<u64>,
+    /// One sentence for a person.
+    pub detail: String,
+}
+
+/// Whether a fallback answers, and whether somebody said so by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FallbackSwitch {
+    /// Whether it answers in place of the upstream.
+    pub enabled: bool,
+    /// `false`: as the configuration says.
+    pub by_hand: bool,
+}
+
+impl FallbackSwitch {
+    /// That of now.
+    #[must_use]
+    pub const fn of(fallback: &FallbackSnapshot) -> Self {
+        Self {
+            enabled: fallback.enabled,
+            by_hand: fallback.switched.is_some(),
+        }
+    }
+}
+
+/// For after "it is".
+impl std::fmt::Display for FallbackSwitch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match (self.enabled, self.by_hand) {
+            (true, false) => "on, as the configuration says",
+            (false, false) => "off, as the configuration says",
+            (true, true) => "switched on by hand",
+            (false, true) => "switched off by hand",
+        })
     }
 }

@@ -150,8 +150,9 @@ fn read_body(action: Action, body: &[u8]) -> Result<ChangeRequest, Problem> {
         }
         request.lasts = Some(lasts(given)?);
     }
-    if action.subject() != Subject::Breaker && body.if_generation.is_some() {
-        return Err(refused("a pool has no generation".to_owned()));
+    let subject = action.subject();
+    if subject != Subject::Breaker && body.if_generation.is_some() {
+        return Err(refused(format!("a {} has no generation", subject.noun())));
     }
     request.limits = limits(action, &body).map_err(refused)?;
     let too_long = |reason: &String| reason.len() > MOST_TEXT;
@@ -173,7 +174,9 @@ const fn takes(action: Action) -> &'static str {
         Action::Reset | Action::Enable => {
             r#"send no body, or {"reason": "…", "if_generation": 7}, both optional"#
         }
-        Action::Recycle => r#"send no body, or {"reason": "…"}"#,
+        Action::Recycle | Action::SwitchOn | Action::SwitchOff | Action::Purge => {
+            r#"send no body, or {"reason": "…"}"#
+        }
         Action::Resize => {
             r#"send {"pool_size": 30, "max_overflow": 20, "reason": "…"}; one of the numbers is enough, and the other stays"#
         }
@@ -408,6 +411,30 @@ mod tests {
     }
 
     #[test]
+    fn a_fallback_is_switched_and_purged_with_a_reason_and_nothing_else() {
+        for action in Action::OF_FALLBACKS {
+            let why = ChangeRequest {
+                reason: Some("INC-7".into()),
+                ..ChangeRequest::new(action)
+            };
+            assert_eq!(body(action, ""), Ok(ChangeRequest::new(action)));
+            assert_eq!(body(action, &why.body().to_string()), Ok(why));
+            for bad in [
+                r#"{"for": "30m"}"#,
+                r#"{"if_generation": 7}"#,
+                r#"{"pool_size": 7}"#,
+                r#"{"enabled": true}"#,
+            ] {
+                let refused = body(action, bad);
+                assert_eq!(refused, Err(StatusCode::BAD_REQUEST), "{action} {bad}");
+            }
+        }
+        let refused = read_body(Action::Purge, br#"{"if_generation": 7}"#).unwrap_err();
+        let detail = refused.detail.unwrap();
+        assert!(detail.contains("a fallback has no generation"), "{detail}");
+    }
+
+    #[test]
     fn a_request_that_comes_too_late_is_refused() {
         let check = |given: &str| {
             let mut headers = HeaderMap::new();
@@ -445,7 +472,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            for action in Action::OF_BREAKERS.into_iter().chain(Action::OF_POOLS) {
+            for action in Action::all() {
                 let _ = read_body(action, &bytes);
             }
         }

@@ -5,6 +5,7 @@
 //! `X-State-Age-Ms` for those who want to know better) and what is known of
 //! the service (`X-Service-Condition`).
 
+mod fallbacks;
 mod pools;
 
 use std::time::Duration;
@@ -50,9 +51,12 @@ pub fn admin_router<S: AdminSource>(source: S) -> Router {
             "/admin/pools/{name}/connections",
             get(pools::connections::<S>),
         )
+        .route("/admin/fallback", get(fallbacks::list::<S>))
+        .route("/admin/fallback/{svc}", get(fallbacks::detail::<S>))
         .route("/admin/config", get(config::<S>));
-    // POST …/reset, /force-open, /disable, /metrics-only, /enable, /resize, /recycle
-    for action in Action::OF_BREAKERS.into_iter().chain(Action::OF_POOLS) {
+    // POST …/reset, /force-open, /disable, /metrics-only, /enable; /resize, /recycle;
+    // /enable, /disable, /purge
+    for action in Action::all() {
         let listed = action.subject().path();
         let path = format!("{listed}/{{svc}}/{}", action.path());
         router = router.route(&path, by_hand(action));

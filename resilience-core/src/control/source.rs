@@ -13,8 +13,8 @@ pub trait AdminSource: Clone + Send + Sync + 'static {
     /// The newest picture of the service that can be had in time.
     fn observe(&self) -> impl Future<Output = Result<Observed, Unavailable>> + Send;
 
-    /// Makes a change to the breaker or the pool of that name, or says why it
-    /// did not.
+    /// Makes a change to the breaker, the pool or the fallback of that name, or says
+    /// why it did not.
     fn change(
         &self,
         name: &str,

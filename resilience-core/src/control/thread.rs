@@ -259,6 +259,9 @@ fn same_but_for_time(a: &Snapshot, b: &Snapshot) -> bool {
             breaker.open_ms_total = 0;
             breaker.ramp_percent = None;
         }
+        for fallback in &mut snapshot.fallbacks {
+            fallback.oldest_ms = None;
+        }
         for check in &mut snapshot.health.checks {
             check.at = None;
         }
@@ -272,8 +275,24 @@ mod tests {
     use super::*;
     use crate::{
         BreakerConfig, BreakerOptions, ByHand, CircuitBreaker, Clock, ErrorClass, ManualClock,
-        snapshot::{OverrideKind, State},
+        snapshot::{FallbackSnapshot, OverrideKind, State},
     };
+
+    #[test]
+    fn answers_that_grow_older_are_no_reason_to_write_and_a_switch_is() {
+        let picture = |oldest_ms, enabled| Snapshot {
+            fallbacks: vec![FallbackSnapshot {
+                oldest_ms,
+                enabled,
+                ..FallbackSnapshot::default()
+            }],
+            started_at: Timestamp::UNIX_EPOCH,
+            ..Snapshot::of_nothing("payments-api")
+        };
+        let before = picture(Some(1), true);
+        assert!(same_but_for_time(&before, &picture(Some(2), true)));
+        assert!(!same_but_for_time(&before, &picture(Some(1), false)));
+    }
 
     /// A breaker that closes over ten seconds.
     fn breaker() -> (CircuitBreaker, ManualClock) {

@@ -8,7 +8,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::{
@@ -189,6 +188,7 @@ impl Fallback {
         FallbackSnapshot {
             name: inner.name.to_string(),
             enabled: settings.enabled,
+            configured: settings.config.enabled,
             switched: by,
             strategy: strategy(settings.strategy).to_owned(),
             store: inner.second.as_ref().map_or("memory", SecondLevel::kind).to_owned(),

@@ -10,8 +10,6 @@ pub(crate) struct Settings {
     pub(crate) enabled: bool,
     pub(crate) strategy: FallbackStrategy,
     pub(crate) rules: Rules,
-    /// In bytes; a larger body is passed on.
-    pub(crate) largest_body: usize,
     /// As it was given.
     pub(crate) config: FallbackConfig,
 }
@@ -22,7 +20,6 @@ impl Settings {
             enabled: switched.unwrap_or(config.enabled),
             strategy: config.strategy,
             rules: Rules::new(config),
-            largest_body: usize::try_from(config.largest_body).unwrap_or(usize::MAX),
             config: config.clone(),
         }
     }

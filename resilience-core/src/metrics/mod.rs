@@ -6,6 +6,7 @@
 //! a black box with the very same code.
 
 mod breakers;
+mod fallbacks;
 mod http;
 mod keyed;
 mod pools;
@@ -22,6 +23,7 @@ use prometheus::{
 
 use crate::snapshot::Snapshot;
 use breakers::{breakers, calls_by_name};
+use fallbacks::{fallbacks, stores};
 use http::http;
 use keyed::keyed;
 use pools::pools;
@@ -108,6 +110,8 @@ pub fn families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     let mut families = breakers(&snapshot.breakers, &calls_by_name(snapshot));
     families.extend(keyed(&snapshot.keyed));
     families.extend(pools(&snapshot.pools));
+    families.extend(fallbacks(&snapshot.fallbacks));
+    families.extend(stores(&snapshot.stores));
     families.extend(http(&snapshot.http));
     families.extend(process(snapshot));
     families

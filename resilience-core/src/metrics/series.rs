@@ -4,7 +4,7 @@ use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
 
-use crate::snapshot::{DurationHistogram, PoolDurations};
+use crate::snapshot::{AgeHistogram, DurationHistogram, PoolDurations};
 
 pub(super) type Labels<'a> = Vec<(&'a str, &'a str)>;
 
@@ -55,6 +55,16 @@ impl<'a> From<&'a PoolDurations> for Buckets<'a> {
             counts: &durations.counts,
             bounds: &PoolDurations::BOUNDS,
             sum_seconds: durations.sum_seconds,
+        }
+    }
+}
+
+impl<'a> From<&'a AgeHistogram> for Buckets<'a> {
+    fn from(ages: &'a AgeHistogram) -> Self {
+        Self {
+            counts: &ages.counts,
+            bounds: &AgeHistogram::BOUNDS,
+            sum_seconds: ages.sum_seconds,
         }
     }
 }

@@ -1,7 +1,10 @@
 use super::*;
 use crate::{
     BreakerConfig, ByHand, ErrorClass, Registry,
-    snapshot::{OverrideKind, PoolDurations, PoolSnapshot, PoolTotals, ServerState},
+    snapshot::{
+        AgeHistogram, CacheSnapshot, FallbackResponses, FallbackSnapshot, OverrideKind,
+        PoolDurations, PoolSnapshot, PoolTotals, ServerState, StoreSnapshot, SwitchSnapshot,
+    },
 };
 
 fn snapshot() -> Snapshot {
@@ -260,4 +263,122 @@ fn a_pool_has_all_its_families_and_no_label_but_its_name() {
         ..Snapshot::of_nothing("payments-api")
     };
     assert!(!render(&before).contains("db_query_duration_seconds"));
+}
+
+#[test]
+fn a_fallback_has_all_its_families_and_no_label_but_its_name_and_the_source() {
+    let mut ages = vec![0; AgeHistogram::BOUNDS.len() + 1];
+    (ages[2], ages[10]) = (4, 1);
+    let mut fallback = FallbackSnapshot {
+        name: "rates".into(),
+        enabled: true,
+        responses: FallbackResponses {
+            live: 1,
+            fresh: 2,
+            stale: 3,
+            miss: 4,
+            dead: 5,
+            fixed: 6,
+            other: 7,
+        },
+        age: AgeHistogram {
+            counts: ages,
+            sum_seconds: 12.5,
+        },
+        cache: CacheSnapshot {
+            entries: 8,
+            bytes: 9,
+            evictions: 10,
+            coalesced: 11,
+            ..CacheSnapshot::default()
+        },
+        unreadable: 12,
+        ..FallbackSnapshot::default()
+    };
+    let text = |fallback: &FallbackSnapshot| {
+        render(&Snapshot {
+            fallbacks: vec![fallback.clone()],
+            ..Snapshot::of_nothing("payments-api")
+        })
+    };
+    let on = text(&fallback);
+    for line in [
+        "fallback_responses_total{service=\"rates\",source=\"live\"} 1",
+        "fallback_responses_total{service=\"rates\",source=\"fresh\"} 2",
+        "fallback_responses_total{service=\"rates\",source=\"stale\"} 3",
+        "fallback_responses_total{service=\"rates\",source=\"miss\"} 4",
+        "fallback_responses_total{service=\"rates\",source=\"dead\"} 5",
+        "fallback_responses_total{service=\"rates\",source=\"static\"} 6",
+        "fallback_responses_total{service=\"rates\",source=\"service\"} 7",
+        "fallback_age_seconds_bucket{service=\"rates\",le=\"60\"} 4",
+        "fallback_age_seconds_bucket{service=\"rates\",le=\"604800\"} 4",
+        "fallback_age_seconds_count{service=\"rates\"} 5",
+        "fallback_age_seconds_sum{service=\"rates\"} 12.5",
+        "fallback_enabled{service=\"rates\"} 1",
+        "fallback_cache_entries{service=\"rates\"} 8",
+        "fallback_cache_bytes{service=\"rates\"} 9",
+        "fallback_cache_evictions_total{service=\"rates\"} 10",
+        "fallback_coalesced_total{service=\"rates\"} 11",
+        "fallback_unreadable_total{service=\"rates\"} 12",
+    ] {
+        assert!(on.lines().any(|l| l == line), "{line} is missing in:\n{on}");
+    }
+    assert!(!on.contains("fallback_switched_by_hand{"));
+    fallback.enabled = false;
+    fallback.switched = Some(SwitchSnapshot {
+        actor: None,
+        reason: None,
+        since: jiff::Timestamp::UNIX_EPOCH,
+    });
+    let off = text(&fallback);
+    for line in [
+        "fallback_enabled{service=\"rates\"} 0",
+        "fallback_switched_by_hand{service=\"rates\"} 1",
+    ] {
+        assert!(
+            off.lines().any(|l| l == line),
+            "{line} is missing in:\n{off}"
+        );
+    }
+}
+
+#[test]
+fn a_store_has_all_its_families_and_never_says_where_it_is() {
+    let store = StoreSnapshot {
+        kind: "redis".into(),
+        place: "10.0.0.7:6379".into(),
+        up: false,
+        read_hits: 1,
+        read_misses: 2,
+        read_failures: 3,
+        unreadable: 4,
+        written: 5,
+        not_written: 6,
+        pending: 7,
+        shadow_reads: 9,
+        shadow_failures: 1,
+        ..StoreSnapshot::default()
+    };
+    let text = render(&Snapshot {
+        stores: vec![store],
+        ..Snapshot::of_nothing("payments-api")
+    });
+    for line in [
+        "fallback_store_up{store=\"redis\"} 0",
+        "fallback_store_reads_total{store=\"redis\",result=\"hit\"} 1",
+        "fallback_store_reads_total{store=\"redis\",result=\"miss\"} 2",
+        "fallback_store_reads_total{store=\"redis\",result=\"failed\"} 3",
+        "fallback_store_reads_total{store=\"redis\",result=\"unreadable\"} 4",
+        "fallback_store_writes_total{store=\"redis\",result=\"written\"} 5",
+        "fallback_store_writes_total{store=\"redis\",result=\"failed\"} 6",
+        "fallback_store_pending{store=\"redis\"} 7",
+        "fallback_store_shadow_reads_total{store=\"redis\",result=\"passed\"} 8",
+        "fallback_store_shadow_reads_total{store=\"redis\",result=\"failed\"} 1",
+    ] {
+        assert!(
+            text.lines().any(|l| l == line),
+            "{line} is missing in:\n{text}"
+        );
+    }
+    assert!(!text.contains("10.0.0.7"));
 }

@@ -16,8 +16,10 @@ use tokio::sync::Notify;
 use super::{
     Resilience, Running, StartError,
     events::observer,
+    fallbacks::Fallbacks,
     parts::{Parts, source_of},
     pools::Pools,
+    stores::{self, Stores},
 };
 use crate::{
     breaker::Registry,
@@ -44,6 +46,7 @@ pub struct ResilienceBuilder {
     pub(super) version: String,
     pub(super) config_file: Option<PathBuf>,
     pub(super) run_dir: PathBuf,
+    pub(super) state_dir: Option<PathBuf>,
     pub(super) log: bool,
 }
 
@@ -61,6 +64,16 @@ impl ResilienceBuilder {
     #[must_use]
     pub fn run_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.run_dir = path.into();
+        self
+    }
+
+    /// Where the answers of fallbacks are kept with `store: file`, unless
+    /// `fallback.file.path` is absolute: a place that survives a reboot, which
+    /// [`run_dir`](Self::run_dir) is not. Default: what systemd gives with
+    /// `StateDirectory=`, else `/var/lib/resilience/<name>`.
+    #[must_use]
+    pub fn state_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.state_dir = Some(path.into());
         self
     }
 
@@ -113,6 +126,13 @@ impl ResilienceBuilder {
             .map_err(|error| StartError::Control(error.into()))?;
         let black_box = blackbox::path(&self.run_dir, &self.name);
         let (former, refused_black_boxes) = read_former(&black_box, &self.name);
+        let at_the_start = config.current();
+        let stores = {
+            let given = std::env::var("STATE_DIRECTORY").ok();
+            let default = || stores::state_dir(&self.name, given.as_deref());
+            let state_dir = self.state_dir.clone().unwrap_or_else(default);
+            Arc::new(Stores::open(&at_the_start, &self.name, &state_dir))
+        };
         let parts = Arc::new(Parts {
             replica: format!("{}.{}", host_name(), std::process::id()),
             name: self.name,
@@ -123,6 +143,11 @@ impl ResilienceBuilder {
             health: Health::new(),
             http: HttpMetrics::new(),
             pools: Pools::default(),
+            fallbacks: Fallbacks::default(),
+            #[cfg(feature = "fallback")]
+            made: parking_lot::Mutex::default(),
+            stores,
+            at_the_start,
             clock: Clock::default(),
             heartbeat_ns: AtomicU64::new(0),
             former,
@@ -143,7 +168,8 @@ impl ResilienceBuilder {
         let plan = Plan {
             black_box,
             source: LocalSource::new(Arc::clone(&take), parts.registry.clone())
-                .with_pools(parts.pools.clone()),
+                .with_pools(parts.pools.clone())
+                .with_fallbacks(parts.fallbacks.clone()),
             take,
             changed,
             write_failures: Arc::clone(&parts.write_failures),

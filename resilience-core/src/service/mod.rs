@@ -3,8 +3,10 @@
 mod builder;
 mod error;
 mod events;
+mod fallbacks;
 mod parts;
 mod pools;
+mod stores;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -17,6 +19,9 @@ use tokio::task::AbortHandle;
 
 pub use builder::ResilienceBuilder;
 pub use error::StartError;
+pub(crate) use fallbacks::Fallbacks;
+#[cfg(test)]
+pub(crate) use fallbacks::ManagedFallback;
 #[cfg(test)]
 pub(crate) use pools::ManagedPool;
 pub(crate) use pools::Pools;
@@ -79,6 +84,7 @@ impl Resilience {
             version: "unknown".to_owned(),
             config_file: None,
             run_dir: PathBuf::from("/run/resilience"),
+            state_dir: None,
             log: true,
         }
     }
@@ -116,6 +122,31 @@ impl Resilience {
     pub fn keyed_breakers_within(&self, name: &str, limits: KeyedConfig) -> KeyedBreakers {
         let config = self.parts.config.current();
         self.parts.keyed(name, &config, limits)
+    }
+
+    /// The fallback for the upstream of that name, with its settings from
+    /// `services.<name>` or the defaults, for a
+    /// [`FallbackLayer`](crate::fallback::FallbackLayer) around the calls to it. From
+    /// then on it is in metrics, the admin API and the black box, follows the
+    /// configuration, and can be switched and purged by hand. If somebody had
+    /// switched it when the process before this one was last seen, it is switched
+    /// still.
+    ///
+    /// Its answers are in memory and, with `store: file` or `store: redis`, in the
+    /// store that was opened at the start.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn of(resilience: &resilience_core::Resilience) {
+    /// let rates = resilience.fallback("rates_api");
+    /// assert!(rates.snapshot().enabled);
+    /// # }
+    /// ```
+    #[cfg(feature = "fallback")]
+    #[must_use]
+    pub fn fallback(&self, name: &str) -> crate::fallback::Fallback {
+        self.parts.fallback(name)
     }
 
     /// The breakers by name.

@@ -1,5 +1,7 @@
 //! What a running service consists of, and the picture taken of it.
 
+#[cfg(feature = "fallback")]
+use std::collections::HashMap;
 use std::{
     path::Path,
     sync::{
@@ -12,7 +14,11 @@ use std::{
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use super::pools::Pools;
+use super::{
+    fallbacks::Fallbacks,
+    pools::Pools,
+    stores::{Stores, not_before_the_next_start},
+};
 use crate::{
     breaker::{CircuitBreaker, KeyedBreakers, KeyedConfig, Registry},
     clock::Clock,
@@ -23,16 +29,14 @@ use crate::{
     log::{self, LogHandle},
     snapshot::{BlackBoxSnapshot, BreakerSnapshot, FORMAT, HealthStatus, Snapshot, State},
 };
+#[cfg(feature = "fallback")]
+use crate::{control::concerns, fallback::Fallback};
 
 /// Events in one snapshot, over all breakers: a black box stays small.
 const MOST_EVENTS: usize = 4_096;
 
 /// An open circuit in a black box older than this is not taken over.
 const OLDEST_TRIP: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Keys that are read and checked, and do nothing so far: whoever sets one is
-/// told so.
-const NOT_IN_FORCE: [&str; 1] = ["fallback"];
 
 /// What a snapshot is taken of.
 pub(super) struct Parts {
@@ -45,6 +49,14 @@ pub(super) struct Parts {
     pub(super) health: Health,
     pub(super) http: HttpMetrics,
     pub(super) pools: Pools,
+    pub(super) fallbacks: Fallbacks,
+    /// The same by their type, for those who ask for one again. Held while one is
+    /// made or all are configured, so that none is left with old settings.
+    #[cfg(feature = "fallback")]
+    pub(super) made: Mutex<HashMap<String, Fallback>>,
+    pub(super) stores: Arc<Stores>,
+    /// Its choice of stores is in force until the next start.
+    pub(super) at_the_start: Arc<Config>,
     pub(super) clock: Clock,
     /// Clock reading of the last beat; 0 before the first.
     pub(super) heartbeat_ns: AtomicU64,
@@ -90,6 +102,62 @@ impl Parts {
         family
     }
 
+    #[cfg(feature = "fallback")]
+    pub(super) fn fallback(&self, name: &str) -> Fallback {
+        let mut made = self.made.lock();
+        if let Some(fallback) = made.get(name) {
+            return fallback.clone();
+        }
+        let mut settings = self.config.current().fallback(name).clone();
+        settings.store = self.at_the_start.fallback(name).store;
+        let builder = Fallback::builder(name, &settings);
+        let fallback = match self.stores.second_level(settings.store) {
+            Some(store) => builder.second_level(store).build(),
+            None => builder.build(),
+        };
+        let left = self
+            .former
+            .as_ref()
+            .and_then(|former| former.fallback(name));
+        if let Some(left) = left {
+            fallback.restore(left);
+            if let Some(still) = concerns::of_fallback(&fallback.snapshot()) {
+                tracing::warn!(
+                    class = "fallback",
+                    fallback = name,
+                    "after the restart {still}"
+                );
+            }
+        }
+        self.fallbacks.add(Arc::new(fallback.clone()));
+        if made.is_empty() {
+            self.watch_fallbacks();
+        }
+        made.insert(name.to_owned(), fallback.clone());
+        fallback
+    }
+
+    /// A fallback that is switched by hand, or a store that is down, is a warning of
+    /// `/health/ready` and no more: the replica serves all the same.
+    #[cfg(feature = "fallback")]
+    fn watch_fallbacks(&self) {
+        let (fallbacks, stores) = (self.fallbacks.clone(), Arc::clone(&self.stores));
+        let severity = crate::snapshot::Severity::Warn;
+        let added = self.health.register_fn("fallbacks", severity, move || {
+            let (fallbacks, stores) = (fallbacks.snapshot(), stores.snapshot());
+            let switched = fallbacks.iter().filter_map(concerns::of_fallback);
+            let down = stores.iter().filter_map(concerns::of_store);
+            let found: Vec<_> = switched.chain(down).collect();
+            match found.is_empty() {
+                true => (HealthStatus::Pass, None),
+                false => (HealthStatus::Warn, Some(found.join("; "))),
+            }
+        });
+        if let Err(error) = added {
+            tracing::error!(class = "health", "the fallbacks are not watched: {error}");
+        }
+    }
+
     /// Takes over what the process before this one left of a breaker.
     fn restore(&self, breaker: &CircuitBreaker, name: &str) {
         let Some(former) = &self.former else { return };
@@ -125,10 +193,17 @@ impl Parts {
             .set_severity("database", config.ready().database);
         self.health
             .set_severity("circuit_breakers", config.ready().circuit_breakers);
-        for key in NOT_IN_FORCE {
-            if config.set_explicitly(key) {
-                tracing::warn!("`{key}` is set, and this version does not put it to use yet");
-            }
+        {
+            #[cfg(feature = "fallback")]
+            let _none_is_made = self.made.lock();
+            self.fallbacks.configure(config, &self.at_the_start);
+        }
+        #[cfg(not(feature = "fallback"))]
+        if config.set_explicitly("fallback") {
+            tracing::warn!(
+                "`fallback` is set, and this program was built without it: build with the \
+                 feature `fallback` of resilience-core"
+            );
         }
     }
 
@@ -147,6 +222,13 @@ impl Parts {
                 self.apply(&config);
                 if config.database() != before.database() {
                     self.pools.configure(before.database(), config.database());
+                }
+                for key in not_before_the_next_start(&before, &config) {
+                    tracing::warn!(
+                        class = "config",
+                        "`{key}` was changed: what it was at the start is in force until the \
+                         next start"
+                    );
                 }
                 tracing::info!(
                     "the configuration was reloaded from {}",
@@ -212,8 +294,8 @@ impl Parts {
             breakers: within_budget(self.registry.snapshot()),
             keyed: self.registry.keyed_snapshot(),
             pools: self.pools.snapshot(),
-            fallbacks: Vec::new(),
-            stores: Vec::new(),
+            fallbacks: self.fallbacks.snapshot(),
+            stores: self.stores.snapshot(),
             health: self.health.snapshot(),
             config: self.config.snapshot(),
             http: self.http.snapshot(),

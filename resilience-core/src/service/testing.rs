@@ -1,11 +1,15 @@
-//! A pool without a database.
+//! A pool without a database, and a fallback without answers.
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use super::pools::ManagedPool;
-use crate::{config::DatabaseConfig, snapshot::PoolSnapshot};
+use super::{fallbacks::ManagedFallback, pools::ManagedPool};
+use crate::{
+    config::{DatabaseConfig, FallbackConfig},
+    snapshot::{FallbackSnapshot, PoolSnapshot, SwitchSnapshot},
+};
 
 /// Does what it is told and remembers it. A handle.
 #[derive(Clone)]
@@ -82,5 +86,94 @@ impl ManagedPool for FakePool {
     fn configure(&self, config: &DatabaseConfig) {
         self.resize(config.pool_size, config.max_overflow);
         self.inner.lock().configured.push(config.clone());
+    }
+}
+
+/// A fallback without answers. Does what it is told and remembers it. A handle.
+#[derive(Clone)]
+pub(crate) struct FakeFallback {
+    name: String,
+    inner: Arc<Mutex<FakeAnswers>>,
+}
+
+struct FakeAnswers {
+    shown: FallbackSnapshot,
+    switches: Vec<Option<bool>>,
+    purges: u32,
+    configured: Vec<FallbackConfig>,
+}
+
+impl FakeFallback {
+    pub(crate) fn named(name: &str, configured: bool) -> Self {
+        let shown = FallbackSnapshot {
+            name: name.to_owned(),
+            enabled: configured,
+            configured,
+            strategy: "cache".to_owned(),
+            store: "memory".to_owned(),
+            ..FallbackSnapshot::default()
+        };
+        let inner = FakeAnswers {
+            shown,
+            switches: Vec::new(),
+            purges: 0,
+            configured: Vec::new(),
+        };
+        Self {
+            name: name.to_owned(),
+            inner: Arc::new(Mutex::new(inner)),
+        }
+    }
+
+    pub(crate) fn set(&self, set: impl FnOnce(&mut FallbackSnapshot)) {
+        set(&mut self.inner.lock().shown);
+    }
+
+    pub(crate) fn switches(&self) -> Vec<Option<bool>> {
+        self.inner.lock().switches.clone()
+    }
+
+    pub(crate) fn purges(&self) -> u32 {
+        self.inner.lock().purges
+    }
+
+    pub(crate) fn configured(&self) -> Vec<FallbackConfig> {
+        self.inner.lock().configured.clone()
+    }
+}
+
+impl ManagedFallback for FakeFallback {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn snapshot(&self) -> FallbackSnapshot {
+        self.inner.lock().shown.clone()
+    }
+
+    fn switch(&self, on: Option<bool>, actor: Option<String>, reason: Option<String>) {
+        let mut inner = self.inner.lock();
+        inner.switches.push(on);
+        inner.shown.enabled = on.unwrap_or(inner.shown.configured);
+        inner.shown.switched = on.map(|_| SwitchSnapshot {
+            actor,
+            reason,
+            since: Timestamp::now(),
+        });
+    }
+
+    fn purge(&self) -> u64 {
+        let mut inner = self.inner.lock();
+        inner.purges += 1;
+        std::mem::take(&mut inner.shown.cache.entries)
+    }
+
+    fn configure(&self, config: &FallbackConfig) {
+        let mut inner = self.inner.lock();
+        inner.shown.configured = config.enabled;
+        if inner.shown.switched.is_none() {
+            inner.shown.enabled = config.enabled;
+        }
+        inner.configured.push(config.clone());
     }
 }

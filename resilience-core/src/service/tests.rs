@@ -5,6 +5,7 @@ use std::{path::Path, time::Duration};
 use super::*;
 use crate::{
     ByHand, ErrorClass,
+    config::FallbackStore,
     control::blackbox,
     snapshot::{Cause, HealthStatus, OverrideKind, State},
 };
@@ -148,6 +149,119 @@ async fn a_pool_takes_the_place_of_one_of_the_same_name() {
     assert_eq!(sizes, [2]);
 }
 
+#[tokio::test]
+async fn a_changed_fallback_section_is_put_in_force_and_its_store_waits_for_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.yaml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    write("services: {rates: {fallback: {ttl: 60s}}}");
+    let resilience = builder(dir.path()).config_file(&file).start().unwrap();
+    let rates = testing::FakeFallback::named("rates", true);
+    resilience.parts.fallbacks.add(Arc::new(rates.clone()));
+    resilience.parts.poll_config();
+    assert_eq!(rates.configured(), []);
+
+    write("services: {rates: {fallback: {ttl: 90s, enabled: false, store: file}}}");
+    resilience.parts.poll_config();
+    let [now] = rates.configured().try_into().unwrap();
+    assert_eq!((now.ttl, now.enabled), (Duration::from_secs(90), false));
+    assert_eq!(now.store, FallbackStore::Memory);
+    let shown = &resilience.snapshot().fallbacks[0];
+    assert_eq!((shown.enabled, &*shown.name), (false, "rates"));
+    assert_eq!(resilience.snapshot().stores, []);
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_opened_is_shown_and_the_service_starts_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.yaml");
+    // A folder for the answers is to be made where there is a file.
+    std::fs::write(
+        &file,
+        "fallback: {store: file, file: {path: config.yaml/a.redb}}",
+    )
+    .unwrap();
+    let resilience = builder(dir.path())
+        .state_dir(dir.path())
+        .config_file(&file)
+        .start()
+        .unwrap();
+    let [store] = resilience.snapshot().stores.try_into().unwrap();
+    assert_eq!((&*store.kind, store.up), ("file", false));
+    assert_eq!(Path::new(&store.place), file.join("a.redb"));
+    let why = store.last_error.unwrap().message;
+    assert!(!why.is_empty());
+}
+
+#[cfg(feature = "fallback")]
+#[tokio::test]
+async fn a_switch_by_hand_is_in_force_after_a_restart_and_a_warning_of_health() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.yaml");
+    std::fs::write(&file, "services: {fraud: {fallback: {enabled: false}}}").unwrap();
+    let start = || builder(dir.path()).config_file(&file).start().unwrap();
+    let before = start();
+    let shown = |resilience: &Resilience, name: &str| {
+        let shown = resilience.fallback(name).snapshot();
+        (shown.enabled, shown.configured, shown.switched)
+    };
+    assert_eq!(shown(&before, "rates"), (true, true, None));
+    assert_eq!(shown(&before, "fraud"), (false, false, None));
+    assert_eq!(fallbacks(&before), (HealthStatus::Pass, String::new()));
+    let (actor, reason) = (Some("on-call".to_owned()), Some("INC-7".to_owned()));
+    // Two handles of one name are one fallback.
+    before
+        .fallback("rates")
+        .switch(Some(false), actor.clone(), reason.clone());
+    before.fallback("fraud").switch(Some(true), actor, reason);
+    let left = ["rates", "fraud", "ledger"].map(|name| shown(&before, name));
+    drop(before);
+
+    let after = start();
+    let found = ["rates", "fraud", "ledger"].map(|name| shown(&after, name));
+    assert_eq!(found, left);
+    assert!(!found[0].0 && found[1].0 && found[0].2.is_some() && found[2].2.is_none());
+    let (verdict, said) = fallbacks(&after);
+    assert_eq!(verdict, HealthStatus::Warn);
+    assert!(
+        said.contains("rates is switched off by hand by on-call because \"INC-7\""),
+        "{said}"
+    );
+    let names: Vec<_> = after
+        .snapshot()
+        .fallbacks
+        .into_iter()
+        .map(|one| one.name)
+        .collect();
+    assert_eq!(names, ["fraud", "ledger", "rates"]);
+    after.fallback("rates").switch(None, None, None);
+    after.fallback("fraud").switch(None, None, None);
+    assert_eq!(fallbacks(&after), (HealthStatus::Pass, String::new()));
+}
+
+#[cfg(feature = "fallback")]
+#[tokio::test]
+async fn a_reload_reaches_a_fallback_and_leaves_the_switch_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.yaml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    write("fallback: {ttl: 60s}");
+    let resilience = builder(dir.path()).config_file(&file).start().unwrap();
+    let rates = resilience.fallback("rates");
+    rates.switch(Some(false), None, None);
+    write("fallback: {ttl: 90s, strategy: none}");
+    resilience.parts.poll_config();
+    let shown = rates.snapshot();
+    assert_eq!((shown.ttl_ms, &*shown.strategy), (90_000, "none"));
+    assert!(!shown.enabled && shown.switched.is_some());
+}
+
+/// Verdict and words of the check `fallbacks`.
+#[cfg(feature = "fallback")]
+fn fallbacks(resilience: &Resilience) -> (HealthStatus, String) {
+    check(resilience, "fallbacks")
+}
+
 fn by() -> ByHand {
     ByHand {
         actor: Some("on-call".into()),
@@ -157,9 +271,12 @@ fn by() -> ByHand {
 
 /// Verdict and words of the check `circuit_breakers`.
 fn circuits(resilience: &Resilience) -> (HealthStatus, String) {
+    check(resilience, "circuit_breakers")
+}
+
+fn check(resilience: &Resilience, name: &str) -> (HealthStatus, String) {
     let checks = resilience.snapshot().health.checks;
-    let check = checks.iter().find(|one| one.name == "circuit_breakers");
-    let check = check.unwrap();
+    let check = checks.iter().find(|one| one.name == name).unwrap();
     (check.status, check.output.clone().unwrap_or_default())
 }
 

@@ -14,6 +14,8 @@ pub struct FallbackSnapshot {
     pub name: String,
     /// Whether it answers in place of the upstream.
     pub enabled: bool,
+    /// Whether the configuration says so.
+    pub configured: bool,
     /// Who switched it by hand, if somebody did; the configuration does not count
     /// until that is undone.
     pub switched: Option<SwitchSnapshot>,

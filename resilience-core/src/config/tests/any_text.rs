@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use std::time::Duration;
 
 use super::{CONTRACT, Config};
-use crate::config::value::Readable;
+use crate::config::value::{Readable, Size};
 
 /// Pieces that YAML and our schema give a meaning to.
 fn piece() -> impl Strategy<Value = String> {
@@ -56,6 +56,12 @@ fn piece() -> impl Strategy<Value = String> {
             "circuit_breaker",
             "window",
             "calls",
+            "fallback",
+            "answer",
+            "64MiB",
+            "redis",
+            "url",
+            "redis://a:b@c:1/2",
         ])
         .prop_map(str::to_owned),
     ]
@@ -115,6 +121,17 @@ proptest! {
     fn a_duration_is_read_as_it_is_shown(ms in 1u64..100 * 24 * 3600 * 1000) {
         let duration = Duration::from_millis(ms);
         prop_assert_eq!(Duration::read(&duration.show()).ok(), Some(duration));
+    }
+
+    #[test]
+    fn a_size_is_read_as_it_is_shown(bytes in any::<u64>(), shift in 0..64) {
+        let size = Size(bytes >> shift << (shift / 2));
+        prop_assert_eq!(Size::read(&size.show()), Ok(size));
+    }
+
+    #[test]
+    fn no_size_panics(text in "[0-9kmgtib. ]{0,60}") {
+        let _ = Size::read(&text);
     }
 
     #[test]

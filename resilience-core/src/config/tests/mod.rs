@@ -3,6 +3,7 @@
 mod any_text;
 mod environment;
 mod errors;
+mod fallback;
 mod reload;
 
 use std::time::Duration;
@@ -88,6 +89,7 @@ fn the_defaults_are_those_of_the_field_docs() {
             memory: 64 << 20,
             largest_body: 1 << 20,
             store: FallbackStore::Memory,
+            answer: None,
         }
     );
     assert_eq!(
@@ -215,7 +217,7 @@ services:
 fn the_effective_configuration_has_every_value_with_its_origin() {
     let config = parsed(CONTRACT);
     let values = config.effective();
-    assert_eq!(values.len(), 15 + 5 + 11 + 2 + 2 + 2);
+    assert_eq!(values.len(), 15 + 12 + 11 + 2 + 2 + 2);
     assert_eq!(values[0].key, "resilience.circuit_breaker.enabled");
     assert_eq!(values[0].origin, "config.yaml:3");
     assert_eq!(values[14].origin, "default"); // probe_lease is not in the example

@@ -111,7 +111,7 @@ mod tests {
     async fn make(source: &LocalSource, request: ChangeRequest) -> PoolReceipt {
         match source.change("main", request).await.unwrap() {
             Receipt::Pool(receipt) => receipt,
-            Receipt::Breaker(receipt) => panic!("{receipt:?}"),
+            other => panic!("{other:?}"),
         }
     }
 

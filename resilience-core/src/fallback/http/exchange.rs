@@ -172,7 +172,10 @@ async fn read<B: Body>(
     parts: response::Parts,
     body: B,
     limit: u64,
-) -> Result<HttpAnswer, (response::Parts, FallbackBody<B>, bool)> {
+) -> Result<HttpAnswer, (response::Parts, FallbackBody<B>, bool)>
+where
+    B::Error: Send + Sync + 'static,
+{
     let (data, trailers) = match collect(body, limit).await {
         Collected::Whole { data, trailers } => (data, trailers),
         Collected::TooLarge(body) => return Err((parts, body, false)),

@@ -22,7 +22,7 @@ use crate::{
     breaker::{Classify, Outcome},
     config::FallbackStrategy,
     fallback::{
-        FallbackError, Key, Served, Source,
+        FallbackError, Served, Source,
         flow::{Answer, Asking, Backup, Look, Missed, OtherFuture, Port, Want},
         shelf::Kept,
     },

@@ -1,11 +1,27 @@
 //! Stores beyond this process: a file for one machine, Redis for a fleet.
+//!
+//! [`SecondLevel`] is what a fallback sees: it never waits to write and never long
+//! to read, and it never fails. Behind it, `queue` holds what is to be written,
+//! `writer` is the thread that writes it, and `health` counts and says once what
+//! goes wrong. A [`Store`] only stores.
 
+#[cfg(feature = "fallback-file")]
+mod file;
+mod health;
+mod queue;
+#[cfg(feature = "fallback-redis")]
+mod redis;
 mod second;
+mod writer;
 
-use std::{fmt, future::Future, pin::Pin};
+use std::{fmt, future::Future, pin::Pin, time::Duration};
 
 use bytes::Bytes;
 
+#[cfg(feature = "fallback-file")]
+pub use self::file::{FileStore, OpenError};
+#[cfg(feature = "fallback-redis")]
+pub use self::redis::{RedisRoots, RedisStore, RedisStoreError};
 pub use second::SecondLevel;
 
 /// What a store does, when it is done.
@@ -13,17 +29,29 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 
 /// Keeps records by key beyond this process.
 ///
-/// A store never waits longer than its own deadline, and says what failed: who
-/// uses it counts that and goes on without it.
+/// It says what failed, and who uses it counts that and goes on without it. It
+/// sets no pace and retries nothing: [`SecondLevel`] does.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// `file` or `redis`: the label in metrics and logs.
     fn kind(&self) -> &'static str;
 
-    /// The record of a key.
+    /// Where it is: a path, or host and port. Never with a password.
+    fn place(&self) -> String;
+
+    /// The record of a key. It is asked on the way of a request: it must not block,
+    /// and it is dropped when it takes too long.
     fn read(&self, key: &[u8]) -> StoreFuture<'_, Option<Bytes>>;
 
-    /// Makes all of these changes, or says that it may not have.
-    fn write(&self, changes: Vec<Change>) -> StoreFuture<'_, ()>;
+    /// The record of a key, for the thread that writes, to see whether it is still
+    /// what was written. This and all below are asked there, one at a time: they may
+    /// block, and end by themselves within seconds.
+    fn read_again(&self, key: &[u8]) -> StoreFuture<'_, Option<Bytes>> {
+        self.read(key)
+    }
+
+    /// Makes all of these changes, or says that it may not have. How many records
+    /// it has written: fewer than were given if some are too large for it.
+    fn write(&self, changes: &[Change]) -> StoreFuture<'_, u64>;
 
     /// Forgets every key that begins with `prefix`; how many those were.
     fn clear(&self, prefix: &[u8]) -> StoreFuture<'_, u64>;
@@ -50,8 +78,8 @@ pub enum StoreError {
     TooSlow {
         /// Which.
         store: &'static str,
-        /// Its deadline.
-        within: std::time::Duration,
+        /// How long it had.
+        within: Duration,
     },
     /// It was not asked, because it has failed too often lately.
     #[error("the {store} store was not asked: Circuit is open")]
@@ -80,3 +108,11 @@ impl StoreError {
         }
     }
 }
+
+/// The wall clock, in milliseconds since 1970.
+fn now_ms() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

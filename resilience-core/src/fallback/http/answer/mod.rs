@@ -1,0 +1,199 @@
+//! An answer as it is kept: all of it in one piece of memory.
+//!
+//! ```text
+//! status    2 bytes, the larger first
+//! headers   1 byte: how many
+//! trailers  1 byte: 0 if there are none, else one more than how many
+//! and for each of the headers, then of the trailers:
+//!   name    1 byte: 1 and up is a place in `KNOWN`, 0 is followed by a length and the
+//!           name; plus 128 if the value is not for indexes and logs
+//!   value   a length and the value
+//! body      the rest
+//! ```
+//!
+//! A length has seven bits in each byte, the lowest first; another byte follows if the
+//! highest bit is set.
+
+mod field;
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response};
+
+use self::field::{HEAD, Reader, field_size, put_field};
+use super::hop::Hop;
+
+/// Every [`HttpAnswer`] is checked when it is made.
+const CHECKED: &str = "the answer was checked when it was made";
+
+/// A response with its body and trailers, whole, in one piece of memory. A clone is
+/// another handle of it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct HttpAnswer(Bytes);
+
+impl HttpAnswer {
+    /// What it is as a payload, in this version.
+    pub(crate) const KIND: &'static str = "http/1";
+
+    /// One with more headers, or trailers, is not kept: they are no payload.
+    const MOST_HEADERS: usize = 254;
+    const MOST_BYTES: usize = 256 << 10;
+
+    /// Bytes that the handles of one answer have in common, beside its own: made with the
+    /// second handle, and kept as long as any.
+    const SHARED: usize = 32;
+
+    /// A copy of a response, which holds on to none of its buffers. Without the headers
+    /// that are about the connection it came by, and without `Age`, which is another at
+    /// each time it is served. `None` if its headers are too
+    /// many, or too long.
+    ///
+    /// # Source
+    ///
+    /// RFC 9111, section 3.1, and RFC 9110, section 7.6.1. Trailers are kept apart from
+    /// the headers, and never set a cookie: who decided whether to keep the answer had
+    /// not seen them.
+    pub(crate) fn new(
+        parts: &response::Parts,
+        body: &[u8],
+        trailers: Option<&HeaderMap>,
+    ) -> Option<Self> {
+        let hop = Hop::of(&parts.headers)?;
+        let headers: Vec<_> = kept(&parts.headers, &hop).collect();
+        let trailers: Option<Vec<_>> = trailers.map(|trailers| {
+            let kept = kept(trailers, &hop);
+            kept.filter(|(name, _)| **name != header::SET_COOKIE)
+                .collect()
+        });
+        let fields = || headers.iter().chain(trailers.iter().flatten());
+        let counts = [
+            headers.len(),
+            trailers.as_ref().map_or(0, |some| some.len() + 1),
+        ];
+        if counts[0] > Self::MOST_HEADERS || counts[1] > Self::MOST_HEADERS + 1 {
+            return None;
+        }
+        let size: usize = fields().map(|(name, value)| field_size(name, value)).sum();
+        if size > Self::MOST_BYTES {
+            return None;
+        }
+        let size = HEAD + size + body.len();
+        // Of its very size: room that is left over would be kept for as long.
+        let mut bytes = Vec::with_capacity(size);
+        bytes.extend_from_slice(&parts.status.as_u16().to_be_bytes());
+        bytes.extend(counts.map(|count| u8::try_from(count).expect("at most 255")));
+        for (name, value) in fields() {
+            put_field(&mut bytes, name, value);
+        }
+        bytes.extend_from_slice(body);
+        debug_assert_eq!(bytes.len(), size);
+        Some(Self(bytes.into()))
+    }
+
+    /// An answer from a payload, which is checked from its first byte to its body. Nothing
+    /// is copied.
+    pub(crate) fn decode(payload: Bytes) -> Result<Self, BadAnswer> {
+        let mut reader = Reader::new(&payload);
+        let [high, low, headers, trailers] = reader.head().ok_or(BadAnswer::Cut)?;
+        let status = u16::from_be_bytes([high, low]);
+        StatusCode::from_u16(status).map_err(|_| BadAnswer::Status(status))?;
+        if usize::from(headers) > Self::MOST_HEADERS {
+            return Err(BadAnswer::Headers);
+        }
+        let fields = usize::from(headers) + usize::from(trailers.saturating_sub(1));
+        for _ in 0..fields {
+            let field = reader.field().ok_or(BadAnswer::Cut)?;
+            let name = field.name(&payload).ok_or(BadAnswer::Name)?;
+            if !Hop::default().keeps(&name) {
+                return Err(BadAnswer::Name);
+            }
+            field.value(&payload).ok_or(BadAnswer::Value(name))?;
+        }
+        Ok(Self(payload))
+    }
+
+    /// The answer as a payload. Costs no copy.
+    pub(crate) fn encode(&self) -> Bytes {
+        self.0.clone()
+    }
+
+    /// Its status.
+    pub(crate) fn status(&self) -> StatusCode {
+        let status = u16::from_be_bytes([self.0[0], self.0[1]]);
+        StatusCode::from_u16(status).expect(CHECKED)
+    }
+
+    /// Bytes on the heap.
+    pub(crate) fn weight(&self) -> usize {
+        self.0.len() + Self::SHARED
+    }
+
+    /// The response: its parts, its body and its trailers. `room` is for how many headers
+    /// more there will be: with as many its map need not grow.
+    ///
+    /// Values of headers and the body are parts of the one piece of memory.
+    pub(crate) fn response(&self, room: usize) -> (response::Parts, Bytes, Option<HeaderMap>) {
+        let mut reader = Reader::new(&self.0);
+        let [_, _, headers, trailers] = reader.head().expect(CHECKED);
+        let mut parts = Response::new(()).into_parts().0;
+        parts.status = self.status();
+        parts.headers = self.fields(&mut reader, headers, room);
+        let trailers = trailers.checked_sub(1);
+        let trailers = trailers.map(|trailers| self.fields(&mut reader, trailers, 0));
+        (parts, self.0.slice(reader.at..), trailers)
+    }
+
+    fn fields(&self, reader: &mut Reader<'_>, count: u8, room: usize) -> HeaderMap {
+        let mut map = HeaderMap::with_capacity(usize::from(count) + room);
+        for _ in 0..count {
+            let field = reader.field().expect(CHECKED);
+            let name = field.name(&self.0).expect(CHECKED);
+            map.append(name, field.value(&self.0).expect(CHECKED));
+        }
+        map
+    }
+}
+
+fn kept<'a>(
+    headers: &'a HeaderMap,
+    hop: &Hop<'_>,
+) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
+    headers.iter().filter(|(name, _)| hop.keeps(name))
+}
+
+/// Not its headers and its body: they may be large, and private.
+impl fmt::Debug for HttpAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpAnswer")
+            .field("status", &self.status())
+            .field("bytes", &self.0.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a payload is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadAnswer {
+    /// It is too short.
+    #[error("it ends before its headers do")]
+    Cut,
+    /// Its status is none.
+    #[error("its status is {0}, allowed: 100 to 999")]
+    Status(u16),
+    /// It has too many headers.
+    #[error(
+        "it has more headers than {}, which is the most",
+        HttpAnswer::MOST_HEADERS
+    )]
+    Headers,
+    /// A name of a header is none, or one that is never kept.
+    #[error("a header has a name that is none in lower case, or that is not kept")]
+    Name,
+    /// A value is none.
+    #[error("the value of header `{0}` has bytes that no value has")]
+    Value(HeaderName),
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! What was done with a request, in the header `Cache-Status`.
+
+use std::fmt::{self, Write};
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+/// Writes `Cache-Status` for one cache.
+///
+/// # Source
+///
+/// RFC 9211; names and numbers as in RFC 8941, section 3.3.
+#[derive(Clone, Debug)]
+pub(crate) struct CacheStatus {
+    /// As it is written in the header.
+    name: Box<str>,
+}
+
+/// Why the upstream was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forwarded {
+    /// Nothing is stored for that URI.
+    UriMiss,
+    /// Something is, and not for a request with such headers.
+    VaryMiss,
+    /// It is not fresh any more.
+    Stale,
+    /// The request did not want a stored one.
+    Request,
+    /// Stored answers are not used now.
+    Bypass,
+}
+
+impl Forwarded {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::UriMiss => "uri-miss",
+            Self::VaryMiss => "vary-miss",
+            Self::Stale => "stale",
+            Self::Request => "request",
+            Self::Bypass => "bypass",
+        }
+    }
+}
+
+impl CacheStatus {
+    /// `name` is any text; one that is no token is written in quotes, and characters that
+    /// no header has by the numbers of their bytes, as in a URI.
+    pub(crate) fn new(name: &str) -> Self {
+        let name = if is_token(name) {
+            name.to_owned()
+        } else {
+            quoted(name)
+        };
+        Self { name: name.into() }
+    }
+
+    /// A stored answer, which is fresh for so many seconds more.
+    pub(crate) fn fresh(&self, ttl: i64) -> HeaderValue {
+        self.write(format_args!("; hit; ttl={}", integer(ttl)))
+    }
+
+    /// A stored answer that is not fresh any more, while another is fetched. `ttl` is how
+    /// long it is not, below zero.
+    pub(crate) fn revalidating(&self, ttl: i64) -> HeaderValue {
+        let ttl = integer(ttl);
+        self.write(format_args!(
+            "; hit; ttl={ttl}; detail=stale-while-revalidate"
+        ))
+    }
+
+    /// A stored answer, because the upstream failed: with a status, or without an answer.
+    pub(crate) fn instead_of(&self, status: Option<StatusCode>) -> HeaderValue {
+        match status.map(|status| status.as_u16()) {
+            Some(status) => self.write(format_args!(
+                "; fwd=stale; fwd-status={status}; detail=stale-if-error"
+            )),
+            None => self.write(format_args!("; fwd=stale; detail=stale-if-error")),
+        }
+    }
+
+    /// The upstream's answer. `collapsed`: asked for by somebody else, who was first.
+    pub(crate) fn asked(&self, why: Forwarded, stored: bool, collapsed: bool) -> HeaderValue {
+        let stored = if stored { "; stored" } else { "" };
+        let collapsed = if collapsed { "; collapsed" } else { "" };
+        self.write(format_args!("; fwd={}{stored}{collapsed}", why.as_str()))
+    }
+
+    /// Nothing was stored, and the request forbids asking.
+    pub(crate) fn not_asked(&self) -> HeaderValue {
+        self.write(format_args!("; detail=only-if-cached"))
+    }
+
+    fn write(&self, parameters: fmt::Arguments<'_>) -> HeaderValue {
+        // As long as what is usual, in one allocation.
+        let mut value = String::with_capacity(self.name.len() + 48);
+        value.push_str(&self.name);
+        value.write_fmt(parameters).expect("a string takes all");
+        HeaderValue::try_from(value).expect("it is printable ASCII")
+    }
+}
+
+/// Puts it after what those before us have said.
+pub(crate) fn append(headers: &mut HeaderMap, status: HeaderValue) {
+    headers.append(header::CACHE_STATUS, status);
+}
+
+/// More digits than fifteen are no integer of a header.
+fn integer(number: i64) -> i64 {
+    const MOST: i64 = 999_999_999_999_999;
+    number.clamp(-MOST, MOST)
+}
+
+fn is_token(name: &str) -> bool {
+    let starts = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '*');
+    let goes_on = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&byte);
+    starts && name.bytes().all(goes_on)
+}
+
+fn quoted(name: &str) -> String {
+    let mut quoted = String::with_capacity(name.len() + 2);
+    quoted.push('"');
+    for byte in name.bytes() {
+        match byte {
+            b'"' | b'\\' => {
+                quoted.push('\\');
+                quoted.push(byte.into());
+            }
+            b' '..=b'~' => quoted.push(byte.into()),
+            _ => write!(quoted, "%{byte:02X}").expect("a string takes all"),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn each_way_to_answer_is_said_in_the_words_of_the_rfc() {
+        let status = CacheStatus::new("payment_api");
+        let failed = Some(StatusCode::SERVICE_UNAVAILABLE);
+        let table = [
+            (status.fresh(240), "payment_api; hit; ttl=240"),
+            (
+                status.revalidating(-12),
+                "payment_api; hit; ttl=-12; detail=stale-while-revalidate",
+            ),
+            (
+                status.instead_of(failed),
+                "payment_api; fwd=stale; fwd-status=503; detail=stale-if-error",
+            ),
+            (
+                status.instead_of(None),
+                "payment_api; fwd=stale; detail=stale-if-error",
+            ),
+            (
+                status.asked(Forwarded::UriMiss, true, false),
+                "payment_api; fwd=uri-miss; stored",
+            ),
+            (
+                status.asked(Forwarded::VaryMiss, false, false),
+                "payment_api; fwd=vary-miss",
+            ),
+            (
+                status.asked(Forwarded::Stale, true, true),
+                "payment_api; fwd=stale; stored; collapsed",
+            ),
+            (
+                status.asked(Forwarded::Request, false, true),
+                "payment_api; fwd=request; collapsed",
+            ),
+            (
+                status.asked(Forwarded::Bypass, true, false),
+                "payment_api; fwd=bypass; stored",
+            ),
+            (status.not_asked(), "payment_api; detail=only-if-cached"),
+        ];
+        for (value, expected) in table {
+            assert_eq!(value, expected);
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_no_token_is_a_string_and_what_no_header_has_is_escaped() {
+        let table = [
+            ("payment_api", "payment_api; hit; ttl=1"),
+            ("*a:b/c.d-e", "*a:b/c.d-e; hit; ttl=1"),
+            ("payment api", "\"payment api\"; hit; ttl=1"),
+            ("1st", "\"1st\"; hit; ttl=1"),
+            ("", "\"\"; hit; ttl=1"),
+            ("a\"b\\c", "\"a\\\"b\\\\c\"; hit; ttl=1"),
+            ("k\u{e4}se\r\n\0", "\"k%C3%A4se%0D%0A%00\"; hit; ttl=1"),
+        ];
+        for (name, expected) in table {
+            assert_eq!(CacheStatus::new(name).fresh(1), expected, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn it_comes_after_what_others_have_said() {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            header::CACHE_STATUS,
+            HeaderValue::from_static("origin; hit"),
+        );
+        append(&mut headers, CacheStatus::new("a").fresh(1));
+        let all: Vec<_> = headers.get_all(header::CACHE_STATUS).iter().collect();
+        assert_eq!(all, ["origin; hit", "a; hit; ttl=1"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_and_any_number_make_a_header(name in any::<String>(), ttl in any::<i64>()) {
+            let value = CacheStatus::new(&name).revalidating(ttl);
+            prop_assert!(value.as_bytes().iter().all(|byte| matches!(byte, b' '..=b'~')));
+            let ttl = value.to_str().unwrap().rsplit_once("ttl=").unwrap().1;
+            prop_assert!(ttl.split_once(';').unwrap().0.trim_start_matches('-').len() <= 15);
+        }
+    }
+}

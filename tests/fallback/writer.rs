@@ -1,0 +1,142 @@
+//! A process that keeps answers, for tests that kill it, lock it out, or fill its
+//! disk.
+//!
+//! ```text
+//! store-writer storm file PATH     keep new answers without end
+//! store-writer storm redis URL
+//! store-writer hold PATH           open the file, and keep it open
+//! store-writer full-disk DIR       fill the disk of DIR, and make room again
+//! store-writer open PATH           open the file, and say what came of it
+//! ```
+#![forbid(unsafe_code)]
+
+use std::{
+    env,
+    error::Error,
+    fs,
+    io::{self, Write},
+    path::Path,
+    thread,
+    time::{Duration, Instant, UNIX_EPOCH},
+};
+
+use resilience_core::fallback::{
+    Key, Record, Terms,
+    store::{FileStore, RedisRoots, RedisStore, SecondLevel},
+};
+
+const FILE_SIZE: u64 = 64 << 20;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["storm", "file", path] => storm(&SecondLevel::new(FileStore::open(path, FILE_SIZE)?)),
+        ["storm", "redis", url] => storm(&SecondLevel::new(RedisStore::new(
+            url,
+            &RedisRoots::System,
+        )?)),
+        ["hold", path] => {
+            let _store = FileStore::open(path, FILE_SIZE)?;
+            say("open")?;
+            loop {
+                thread::park();
+            }
+        }
+        ["full-disk", dir] => full_disk(Path::new(dir)),
+        ["open", path] => match FileStore::open(path, FILE_SIZE) {
+            Ok(_) => say("open"),
+            Err(error) => say(&format!("refused: {error}")),
+        },
+        _ => Err("unknown command: see the head of the source".into()),
+    }
+}
+
+/// Says `kept N MS`: all answers up to N were kept by that time.
+fn storm(second: &SecondLevel) -> Result<(), Box<dyn Error>> {
+    let mut number: u64 = 0;
+    loop {
+        for _ in 0..10 {
+            let key = Key::from(number.to_string());
+            second.keep("storm", &key, record(number), u64::MAX);
+            number += 1;
+        }
+        let now = UNIX_EPOCH.elapsed()?.as_millis();
+        say(&format!("kept {} {now}", number - 1))?;
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn record(number: u64) -> Record {
+    let payload = format!("{number:0>200}");
+    Record {
+        asked_at_ms: number,
+        terms: Terms::default(),
+        kind: "number/1".into(),
+        payload: payload.into(),
+    }
+}
+
+/// Expects a small disk of its own in `dir`.
+fn full_disk(dir: &Path) -> Result<(), Box<dyn Error>> {
+    let second = SecondLevel::new(FileStore::open(dir.join("fallback.redb"), FILE_SIZE)?);
+    let key = |number: u64| Key::from(number.to_string());
+    second.keep("storm", &key(1), record(1), u64::MAX);
+    let stored = second.flush(Duration::from_secs(20));
+    say(&format!("before: stored {stored}"))?;
+
+    let filler = dir.join("filler");
+    let mut file = fs::File::create(&filler)?;
+    while file.write_all(&[1; 4096]).is_ok() {}
+    while file.write_all(&[1]).is_ok() {}
+    let large = Record {
+        payload: vec![7; 200 << 10].into(),
+        ..record(2)
+    };
+    second.keep("storm", &key(2), large.clone(), u64::MAX);
+    let told = soon(|| !second.snapshot().up);
+    let error = second.snapshot().last_error.map(|error| error.message);
+    say(&format!("full: told {told}, {}", error.unwrap_or_default()))?;
+    let found = read(&second, &key(2)) == Some(large.clone());
+    say(&format!("full: in memory {found}"))?;
+
+    fs::remove_file(filler)?;
+    let stored = second.flush(Duration::from_secs(20));
+    let picture = second.snapshot();
+    say(&format!(
+        "afterwards: stored {stored}, up {}, lost {}",
+        picture.up, picture.not_written
+    ))?;
+    for (number, record) in [(1, record(1)), (2, large)] {
+        let found = soon(|| read(&second, &key(number)) == Some(record.clone()));
+        say(&format!("afterwards: {number} {found}"))?;
+    }
+    Ok(())
+}
+
+fn read(second: &SecondLevel, key: &Key) -> Option<Record> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .ok()?;
+    runtime.block_on(second.read("storm", key))
+}
+
+fn soon(is: impl Fn() -> bool) -> bool {
+    let until = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < until {
+        if is() {
+            return true;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    false
+}
+
+/// One write, and so a whole line, whenever we are killed.
+fn say(line: &str) -> Result<(), Box<dyn Error>> {
+    let mut out = io::stdout().lock();
+    out.write_all(format!("{line}\n").as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
