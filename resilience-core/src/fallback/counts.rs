@@ -66,7 +66,11 @@ impl Ages {
     pub(super) fn picture(&self) -> AgeHistogram {
         let sum_ms = self.sum_ms.load(Relaxed);
         AgeHistogram {
-            counts: self.counts.iter().map(|count| count.load(Relaxed)).collect(),
+            counts: self
+                .counts
+                .iter()
+                .map(|count| count.load(Relaxed))
+                .collect(),
             sum_seconds: std::time::Duration::from_millis(sum_ms).as_secs_f64(),
         }
     }

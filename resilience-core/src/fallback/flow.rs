@@ -1,12 +1,7 @@
 //! The way of one call, whatever is called: from memory, from the second level, from
 //! the upstream, or what is left when that fails.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -19,9 +14,9 @@ use super::{
     shelf::{Changes, Found, Kept, Left, Put, Shelf},
 };
 use crate::{
-    one_line::one_line,
     cache::{FETCH_WITHIN, Lost, flight::Turn},
     config::FallbackStrategy,
+    one_line::one_line,
 };
 
 /// One fallback as a layer uses it, for answers `V` of calls that fail with `E`.
@@ -82,7 +77,11 @@ pub(super) struct Keep<V> {
 pub(super) enum Note<V> {
     /// It is there already; the answer is kept only if it still is then.
     Known(Key, Found<V>),
-    New { key: Key, value: V, bytes: usize },
+    New {
+        key: Key,
+        value: V,
+        bytes: usize,
+    },
 }
 
 /// How a call may be answered.
@@ -357,12 +356,8 @@ where
     }
 
     /// Fetches the answer of a key anew, if nobody does: in a task, for nobody.
-    pub(super) fn refresh<X>(
-        self: &Arc<Self>,
-        primary: Key,
-        key: Key,
-        exchange: impl FnOnce() -> X,
-    ) where
+    pub(super) fn refresh<X>(self: &Arc<Self>, primary: Key, key: Key, exchange: impl FnOnce() -> X)
+    where
         X: Exchange<V, E>,
     {
         let Turn::Lead(lead) = self.shelf.flights.turn(key.clone(), |_| None) else {
@@ -543,7 +538,9 @@ where
     /// A good answer, asked for at these readings of the two clocks.
     fn good(&self, value: V, keep: Keep<V>, want: Want, began: (u64, u64)) -> Ran<V, E> {
         let (began_ns, began_ms) = began;
-        let record = self.record(&value, &keep.terms, began_ms).filter(|_| want.keep);
+        let record = self
+            .record(&value, &keep.terms, began_ms)
+            .filter(|_| want.keep);
         let encoded = record.as_ref().map(|(record, _)| record.payload.len());
         let bytes = keep.bytes.or(encoded).unwrap_or(0);
         let aged_ms = u64::from(keep.terms.age) * 1_000;

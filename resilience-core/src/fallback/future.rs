@@ -30,8 +30,7 @@ pin_project! {
     }
 }
 
-type BoxedAsk<V, E> =
-    Pin<Box<dyn Future<Output = Result<Answered<V>, FallbackError<E>>> + Send>>;
+type BoxedAsk<V, E> = Pin<Box<dyn Future<Output = Result<Answered<V>, FallbackError<E>>> + Send>>;
 
 impl<S, Req, F, V, E> ResponseFuture<S, Req, F, V, E> {
     #[inline]

@@ -72,7 +72,6 @@ impl Fallback {
     }
 
     /// The same with more to say.
-    #[must_use]
     pub fn builder(name: &str, config: &FallbackConfig) -> FallbackBuilder {
         FallbackBuilder {
             name: name.into(),
@@ -191,7 +190,11 @@ impl Fallback {
             configured: settings.config.enabled,
             switched: by,
             strategy: strategy(settings.strategy).to_owned(),
-            store: inner.second.as_ref().map_or("memory", SecondLevel::kind).to_owned(),
+            store: inner
+                .second
+                .as_ref()
+                .map_or("memory", SecondLevel::kind)
+                .to_owned(),
             ttl_ms: ms(settings.config.ttl).unwrap_or(u64::MAX),
             stale_limit_ms: ms(settings.config.stale_limit).unwrap_or(u64::MAX),
             responses,
@@ -209,12 +212,10 @@ impl Fallback {
         E: Send + Sync + 'static,
     {
         let mut shelves = self.inner.shelves.lock();
-        let shelf = shelves
-            .entry(TypeId::of::<(V, E)>())
-            .or_insert_with(|| {
-                let settings = self.inner.settings.load();
-                Arc::new(Shelf::<V, E>::new(settings.config.memory))
-            });
+        let shelf = shelves.entry(TypeId::of::<(V, E)>()).or_insert_with(|| {
+            let settings = self.inner.settings.load();
+            Arc::new(Shelf::<V, E>::new(settings.config.memory))
+        });
         let shelf: Arc<dyn Any + Send + Sync> = Arc::clone(shelf).into_any();
         shelf.downcast().expect("found by its types")
     }

@@ -161,7 +161,10 @@ where
     type Service = FallbackService<S, Req, V, E, K, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let code = self.codec.clone().map(|codec| Arc::new(codec) as Arc<dyn Code<V>>);
+        let code = self
+            .codec
+            .clone()
+            .map(|codec| Arc::new(codec) as Arc<dyn Code<V>>);
         let shared = Shared {
             port: Arc::new(Port::new(&self.fallback, code)),
             key: self.key.clone(),

@@ -37,7 +37,8 @@ pub use error::{FallbackError, Tried};
 pub use future::ResponseFuture;
 pub use handle::{Fallback, FallbackBuilder};
 pub use http::{
-    AskOther, FallbackBody, HttpFallbackLayer, HttpFallbackService, HttpResponseFuture, NoOther, Other,
+    AskOther, FallbackBody, HttpFallbackLayer, HttpFallbackService, HttpResponseFuture, NoOther,
+    Other,
 };
 pub use key::Key;
 pub use layer::FallbackLayer;

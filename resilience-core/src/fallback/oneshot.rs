@@ -65,7 +65,9 @@ where
             match state.as_mut().project() {
                 StateProj::NotReady { service, request } => {
                     ready!(service.poll_ready(cx))?;
-                    let request = request.take().expect("called once, and then it is `Called`");
+                    let request = request
+                        .take()
+                        .expect("called once, and then it is `Called`");
                     let call = service.call(request);
                     state.set(State::Called { call });
                 }

@@ -119,10 +119,7 @@ impl Served {
     /// who reads it.
     #[must_use]
     pub const fn is_degraded(&self) -> bool {
-        matches!(
-            self.source,
-            Source::Stale | Source::Fixed | Source::Other
-        )
+        matches!(self.source, Source::Stale | Source::Fixed | Source::Other)
     }
 
     /// If this is the upstream's own failure: why there was nothing better.

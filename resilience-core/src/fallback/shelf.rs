@@ -205,9 +205,9 @@ where
         mark: u64,
         changes: &Changes<V>,
     ) {
-        let left = self.flights.meanwhile(|| {
-            (self.mark(key) == mark).then(|| self.make(inner, changes))
-        });
+        let left = self
+            .flights
+            .meanwhile(|| (self.mark(key) == mark).then(|| self.make(inner, changes)));
         drop(left);
     }
 
@@ -276,13 +276,15 @@ where
         // Held while it looks: one look is enough for all who ask.
         let mut oldest = self.oldest.lock();
         let known = oldest.filter(|known| age_ns(known.looked_at_ns, now_ns) < LOOK_AGAIN_NS);
-        let known = known.filter(|known| known.age_ns.is_some()).unwrap_or_else(|| {
-            let answers = self.memory.each().filter(|(_, found)| !found.value.note);
-            Oldest {
-                looked_at_ns: now_ns,
-                age_ns: answers.map(|(_, found)| found.age_ns(now_ns)).max(),
-            }
-        });
+        let known = known
+            .filter(|known| known.age_ns.is_some())
+            .unwrap_or_else(|| {
+                let answers = self.memory.each().filter(|(_, found)| !found.value.note);
+                Oldest {
+                    looked_at_ns: now_ns,
+                    age_ns: answers.map(|(_, found)| found.age_ns(now_ns)).max(),
+                }
+            });
         *oldest = Some(known);
         drop(oldest);
         let since_ns = age_ns(known.looked_at_ns, now_ns);

@@ -11,12 +11,8 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    Ask, CacheStatus, FallbackBody, Forwarded, Wanted, append,
-    exchange::HttpCall,
-    future::HttpResponseFuture,
-    other::AskOther,
-    stored::HttpStored,
-    wanted,
+    Ask, CacheStatus, FallbackBody, Forwarded, Wanted, append, exchange::HttpCall,
+    future::HttpResponseFuture, other::AskOther, stored::HttpStored, wanted,
 };
 use crate::{
     breaker::{Classify, Outcome},
@@ -66,7 +62,11 @@ where
     ResB::Data: Send,
     ResB::Error: Send + Sync,
     E: Send + Sync + 'static,
-    C: Classify<Response<ResB>, E> + Classify<Response<FallbackBody<ResB>>, E> + Send + Sync + 'static,
+    C: Classify<Response<ResB>, E>
+        + Classify<Response<FallbackBody<ResB>>, E>
+        + Send
+        + Sync
+        + 'static,
     O: AskOther<ReqB, ResB>,
 {
     type Response = Response<FallbackBody<ResB>>;

@@ -102,8 +102,9 @@ impl Code<HttpStored> for HttpCode {
             HttpAnswer::KIND => HttpAnswer::decode(Bytes::copy_from_slice(payload))
                 .ok()
                 .map(HttpStored::Answer),
-            Vary::KIND => HttpNote::decode(key, payload)
-                .map(|note| HttpStored::Note(Box::new(note))),
+            Vary::KIND => {
+                HttpNote::decode(key, payload).map(|note| HttpStored::Note(Box::new(note)))
+            }
             _ => None,
         }
     }

@@ -123,7 +123,11 @@ async fn while_too_many_runs_are_on_their_way_a_caller_makes_its_own_call() {
         .collect();
     let mut alone = task::spawn(Box::pin(numbers.clone().oneshot(most)));
     assert!(alone.poll().is_pending());
-    assert_eq!(upstream.asked(), 1, "in its own task, the others' have not run");
+    assert_eq!(
+        upstream.asked(),
+        1,
+        "in its own task, the others' have not run"
+    );
     upstream.answer_one();
     assert_eq!(*assert_ready_ok!(alone.poll()), 1);
     callers.clear();

@@ -72,7 +72,11 @@ async fn an_answer_that_is_judged_a_failure_does_not_take_the_place_of_a_good_on
 
     upstream.asked.store(9, SeqCst);
     assert_eq!(get(&rates, "EUR").await, (10, Source::Live));
-    assert_eq!(get(&rates, "EUR").await, (1, Source::Stale), "kept as it was");
+    assert_eq!(
+        get(&rates, "EUR").await,
+        (1, Source::Stale),
+        "kept as it was"
+    );
     upstream.is(Mood::Down);
     assert_eq!(fails(&rates, "EUR").await, Tried::NotAFailure);
 }
@@ -109,7 +113,10 @@ async fn a_call_that_takes_longer_than_two_minutes_counts_as_a_failure() {
     assert_eq!(get(&rates, "EUR").await, (1, Source::Stale));
     assert_eq!(began.elapsed().as_secs(), 120);
     let error = ask(&rates, "USD").await.unwrap_err();
-    assert!(error.to_string().contains("took longer than 120s"), "{error}");
+    assert!(
+        error.to_string().contains("took longer than 120s"),
+        "{error}"
+    );
     assert!(error.source().is_none());
     assert_eq!(fallback.snapshot().cache.fetching, 0);
 }
@@ -150,7 +157,11 @@ async fn while_it_is_off_nothing_stored_is_served_and_answers_are_kept_all_the_s
 #[tokio::test]
 async fn a_switch_is_taken_over_from_the_process_before() {
     let (before, _hands) = fallback(&config());
-    before.switch(Some(false), Some("oncall".into()), Some("wrong rates".into()));
+    before.switch(
+        Some(false),
+        Some("oncall".into()),
+        Some("wrong rates".into()),
+    );
     let left = before.snapshot();
     let (after, hands) = fallback(&config());
     hands.wall.set("2026-01-02T12:00:00Z".parse().unwrap());

@@ -199,8 +199,9 @@ async fn layers_of_one_service_share_answers_and_a_purge_reaches_all() {
     let (one, other) = (Upstream::open(), Upstream::open());
     let (first, second) = (rates(&fallback, &one), rates(&fallback.clone(), &other));
     // Another type of answer under the same key.
-    let texts = FallbackLayer::new(fallback.clone(), key)
-        .layer(tower::service_fn(|_: &'static str| async { Ok::<_, Down>("text") }));
+    let texts = FallbackLayer::new(fallback.clone(), key).layer(tower::service_fn(
+        |_: &'static str| async { Ok::<_, Down>("text") },
+    ));
     assert_eq!(get(&first, "EUR").await, (1, Source::Live));
     assert_eq!(get(&second, "EUR").await, (1, Source::Fresh));
     assert_eq!(*texts.clone().oneshot("EUR").await.unwrap(), "text");

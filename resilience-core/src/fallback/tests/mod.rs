@@ -136,25 +136,22 @@ impl Service<&'static str> for Upstream {
 
 type Rates = BoxCloneSyncService<&'static str, Answered<u64>, FallbackError<Down>>;
 
+type KeyOf = fn(&&'static str) -> Option<Key>;
+
 /// `-` asks for something that has no key.
 fn key(currency: &&'static str) -> Option<Key> {
     (*currency != "-").then(|| Key::from(*currency))
 }
 
-fn layer(
-    fallback: &Fallback,
-) -> FallbackLayer<&'static str, u64, Down, fn(&&'static str) -> Option<Key>> {
-    FallbackLayer::new(fallback.clone(), key as fn(&&'static str) -> Option<Key>)
+fn layer(fallback: &Fallback) -> FallbackLayer<&'static str, u64, Down, KeyOf> {
+    FallbackLayer::new(fallback.clone(), key as KeyOf)
 }
 
 fn rates(fallback: &Fallback, upstream: &Upstream) -> Rates {
     BoxCloneSyncService::new(layer(fallback).layer(upstream.clone()))
 }
 
-async fn ask(
-    rates: &Rates,
-    currency: &'static str,
-) -> Result<Answered<u64>, FallbackError<Down>> {
+async fn ask(rates: &Rates, currency: &'static str) -> Result<Answered<u64>, FallbackError<Down>> {
     rates.clone().oneshot(currency).await
 }
 

@@ -17,7 +17,11 @@ async fn the_fixed_answer_is_given_when_the_call_fails() {
     let upstream = Upstream::open();
     let rates = Rates::new(layer(&fallback).answer(42).layer(upstream.clone()));
     assert_eq!(get(&rates, "EUR").await, (1, Source::Live));
-    assert_eq!(get(&rates, "EUR").await, (2, Source::Live), "nothing stored is served");
+    assert_eq!(
+        get(&rates, "EUR").await,
+        (2, Source::Live),
+        "nothing stored is served"
+    );
     upstream.is(Mood::Down);
     assert_eq!(get(&rates, "EUR").await, (42, Source::Fixed));
     assert_eq!(fails(&rates, "-").await, Tried::NotForThis);
@@ -47,7 +51,11 @@ async fn another_service_is_asked_when_the_call_fails_and_only_then() {
     let (fallback, _hands) = fallback(&with(FallbackStrategy::Service));
     let (upstream, other) = (Upstream::open(), Upstream::open());
     other.asked.store(100, SeqCst);
-    let rates = Rates::new(layer(&fallback).other(other.clone()).layer(upstream.clone()));
+    let rates = Rates::new(
+        layer(&fallback)
+            .other(other.clone())
+            .layer(upstream.clone()),
+    );
     assert_eq!(get(&rates, "EUR").await, (1, Source::Live));
     assert_eq!(other.asked(), 100);
     upstream.is(Mood::Down);

@@ -58,7 +58,12 @@ async fn what_the_upstream_forbids_to_be_served_stale_is_not_unless_that_is_over
     hands.clock.advance(12 * SECOND);
     upstream.is_down();
     let error = send(&client, request("GET", &[])).await.unwrap_err();
-    assert_eq!(error.tried(), &Tried::TooOld { dead_for: 2 * SECOND });
+    assert_eq!(
+        error.tried(),
+        &Tried::TooOld {
+            dead_for: 2 * SECOND
+        }
+    );
     assert_eq!(fallback.snapshot().responses.dead, 1);
     config.obey_cache_control = false;
     fallback.configure(&config);

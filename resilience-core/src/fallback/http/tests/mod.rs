@@ -16,7 +16,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, request};
+use http::{HeaderMap, Request, Response, request};
 use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -48,8 +48,10 @@ type Said = Result<Response<TestBody>, Down>;
 struct Upstream {
     asked: Arc<AtomicU64>,
     gate: Arc<Semaphore>,
-    says: Arc<Mutex<Box<dyn FnMut(u64, &request::Parts) -> Said + Send>>>,
+    says: Arc<Mutex<Says>>,
 }
+
+type Says = Box<dyn FnMut(u64, &request::Parts) -> Said + Send>;
 
 impl Upstream {
     /// Says `says` of the number of the question and its head.
@@ -108,8 +110,8 @@ impl Service<Request<Empty<Bytes>>> for Upstream {
         Box::pin(async move {
             gate.acquire().await.expect("never closed").forget();
             let (parts, _) = request.into_parts();
-            let said = says.lock()(number, &parts);
-            said
+            let mut says = says.lock();
+            says(number, &parts)
         })
     }
 }
@@ -127,7 +129,9 @@ fn response(
     response.body(whole(body)).unwrap()
 }
 
-fn whole(body: impl http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static) -> TestBody {
+fn whole(
+    body: impl http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
+) -> TestBody {
     body.map_err(|never| match never {}).boxed_unsync()
 }
 

@@ -106,11 +106,17 @@ async fn with_credentials_each_asks_for_itself_and_nothing_of_it_is_kept() {
         let who = |number| vec![(name, ["ada", "bob"][number % 2])];
         let answers = at_one_time(&client, &upstream, 10, who).await;
         assert_eq!(upstream.asked(), 10);
-        assert!(answers.iter().all(|answer| answer.cache_status() == "fwd=uri-miss"));
+        assert!(
+            answers
+                .iter()
+                .all(|answer| answer.cache_status() == "fwd=uri-miss")
+        );
         assert_eq!(fallback.snapshot().cache.entries, 0);
         hands.clock.advance(TTL);
         upstream.is_down();
-        let error = send(&client, request("GET", &[(name, "ada")])).await.unwrap_err();
+        let error = send(&client, request("GET", &[(name, "ada")]))
+            .await
+            .unwrap_err();
         assert_eq!(error.tried(), &Tried::NothingStored);
     }
 }
@@ -123,7 +129,10 @@ async fn a_public_answer_to_one_with_credentials_is_for_all() {
     let ada = [("authorization", "ada")];
     assert_eq!(get(&client, &ada).await, both("1", "fwd=uri-miss; stored"));
     assert_eq!(get(&client, &[]).await, both("1", "hit; ttl=60"));
-    assert_eq!(get(&client, &[("cookie", "bob")]).await, both("1", "hit; ttl=60"));
+    assert_eq!(
+        get(&client, &[("cookie", "bob")]).await,
+        both("1", "hit; ttl=60")
+    );
 }
 
 #[tokio::test]

@@ -33,7 +33,11 @@ async fn another_service_is_asked_with_the_same_request_and_judged_alike() {
     let upstream = Upstream::numbers(&[]);
     let other = Upstream::new(|_, parts| {
         let id = parts.headers["x-correlation-id"].to_str().unwrap();
-        Ok(response(200, &[], &format!("{} {} {id}", parts.method, parts.uri)))
+        Ok(response(
+            200,
+            &[],
+            &format!("{} {} {id}", parts.method, parts.uri),
+        ))
     });
     let client = HttpFallbackLayer::new(fallback.clone())
         .other(other.clone())
@@ -53,5 +57,4 @@ async fn another_service_is_asked_with_the_same_request_and_judged_alike() {
         answer.served.unwrap().tried(),
         Some(&Tried::OtherFailed { message })
     );
-    let _ = StatusCode::OK;
 }
