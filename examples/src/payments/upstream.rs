@@ -1,6 +1,6 @@
 //! The payment provider: an HTTP client behind a timeout, a breaker and a fallback.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, pin::Pin, time::Duration};
 
 use axum::{
     body::Bytes,
@@ -34,6 +34,7 @@ type Http = Client<HttpConnector, Full<Bytes>>;
 type BoxError = Box<dyn Error + Send + Sync>;
 type Guarded = CircuitBreakerService<Timeout<Http>, HttpStatusFails>;
 type Refused = CallError<BoxError>;
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A client of the payment provider.
 #[derive(Clone, Debug)]
@@ -110,8 +111,10 @@ impl PaymentProvider {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))
             .map_err(|_| ApiError::bad_request("that makes no request"))?;
-        let response = self.client.clone().oneshot(request).await.map_err(failed)?;
-        read(response).await
+        // Boxed: rustc cannot tell that a future is `Send` whose type names a boxed
+        // error's lifetime twice (rust-lang/rust#100013), and a handler has to be.
+        let call: BoxFuture<_> = Box::pin(self.client.clone().oneshot(request));
+        read(call.await.map_err(failed)?).await
     }
 }
 

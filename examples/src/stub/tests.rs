@@ -114,7 +114,11 @@ async fn a_wrong_fault_is_refused_and_changes_nothing() {
             "expected a string",
         ),
         (r#"{"mode": "flaky", "ratio": 1.5}"#, 422, "0 to 1"),
-        (r#"{"mode": "ok", "max_age": "1500ms"}"#, 422, "whole seconds"),
+        (
+            r#"{"mode": "ok", "max_age": "1500ms"}"#,
+            422,
+            "whole seconds",
+        ),
         (r#"{"mode": "ok", "max_age": "2h"}"#, 422, "1h"),
     ] {
         let response = post_fault(&stub, body).await;
@@ -137,7 +141,8 @@ async fn fail_answers_503_until_it_is_mended_and_get_fault_tells() {
         .await
         .unwrap();
     let counts = json!({"answered": 0, "delayed": 0, "failed": 1, "hung": 0, "reset": 0});
-    let expected = json!({"mode": "fail", "latency": "2s", "ratio": 0.5, "max_age": null, "counts": counts});
+    let expected =
+        json!({"mode": "fail", "latency": "2s", "ratio": 0.5, "max_age": null, "counts": counts});
     assert_eq!(json_of(&shown), expected);
     post_fault(&stub, r#"{"mode": "ok"}"#).await;
     assert_eq!(health(&stub).await.unwrap(), 200);
