@@ -1,6 +1,6 @@
 //! RB-004 B: the payment provider stays down, and rates go on from what was kept.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use resilience_examples::{Fault, Mode, process::Signal};
 use resilience_tests::lone::{
@@ -68,7 +68,7 @@ fn assert_kept(answer: &Answer, live: &Answer) {
     // When it was asked for is when the provider reckoned it, but for moments.
     let minute = &live["as_of"].as_str().expect("a time")[11..16];
     let seconds = |time: &str| {
-        let number = |at| time.get(at).and_then(|digits| digits.parse::<u32>().ok());
+        let number = |at: Range<usize>| time.get(at)?.parse::<u32>().ok();
         Some(number(0..2)? * 3_600 + number(3..5)? * 60)
     };
     let apart = seconds(said).zip(seconds(minute));
@@ -179,7 +179,7 @@ fallback:
     assert_eq!(state(&api).await, r#"{"state":"OPEN"}"#);
     assert!(matches!(api.child.try_exit(), Ok(None)), "no restart");
     // Where answers are kept is settled at the start, and the log says so.
-    api.logged(1, &["fallback.store", "next start"]).await;
+    api.logged(1, &["`fallback.store`", "next start"]).await;
 }
 
 #[tokio::test]

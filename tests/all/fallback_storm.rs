@@ -106,7 +106,7 @@ async fn storm(ground: &Ground, config: &Path, round: u32) -> Vec<Stored> {
     // It came back as open as it went.
     let reset = api.socket.post(&format!("{BREAKER}/reset")).await;
     assert!([200, 409].contains(&reset.status), "{reset:?}");
-    let http = Client::builder(TokioExecutor::new()).build_http();
+    let http: Http = Client::builder(TokioExecutor::new()).build_http();
     let moment = moment();
     let kill = async {
         tokio::time::sleep(moment).await;
