@@ -315,7 +315,7 @@ fn when_the_last_handle_is_gone_what_waits_is_written_and_the_store_is_let_go() 
 }
 
 #[test]
-fn a_store_that_hangs_keeps_its_thread_no_longer_than_two_seconds() {
+fn a_store_that_fails_keeps_its_thread_for_two_seconds_at_the_end_and_no_longer() {
     let (second, inside) = second();
     let store: Weak<Inside> = Arc::downgrade(&inside);
     keep(&second, "rates", "1.08");

@@ -29,6 +29,9 @@ const GATHER: Duration = Duration::from_millis(200);
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_LAST: Duration = Duration::from_secs(5);
 
+/// A store ends by itself long before; one that does not must not be waited for.
+const WRITE_WITHIN: Duration = Duration::from_secs(30);
+
 /// How long the last batches may take when nobody uses the store any more.
 const LAST_WITHIN: Duration = Duration::from_secs(2);
 
@@ -218,8 +221,15 @@ impl Writer {
         let batch = self.shared().queue.lock().take();
         let now_ms = now_ms();
         let changes = batch.changes(now_ms);
-        let wrote = self.write_batch(&batch, &changes).await;
         let shared = self.shared();
+        let writing = self.write_batch(&batch, &changes);
+        let wrote = tokio::time::timeout(WRITE_WITHIN, writing).await;
+        let wrote = wrote.unwrap_or_else(|_| {
+            Err(StoreError::TooSlow {
+                store: shared.store.kind(),
+                within: WRITE_WITHIN,
+            })
+        });
         shared
             .health
             .write(wrote.as_ref().map(|_| ()), &shared.place);

@@ -3,6 +3,7 @@
 mod coalescing;
 mod failing;
 mod life;
+pub(crate) mod second;
 mod strategies;
 
 use std::{

@@ -2,6 +2,7 @@
 
 mod failing;
 mod keeping;
+mod second;
 mod sharing;
 mod strategies;
 

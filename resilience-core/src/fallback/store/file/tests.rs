@@ -98,19 +98,19 @@ async fn what_was_written_is_there_after_it_is_opened_again_for_its_owner_only()
 fn a_file_that_is_altered_anywhere_is_set_aside_or_gives_what_was_written() {
     let ground = Ground::new();
     let store = ground.open();
-    let changes: Vec<_> = (0..150)
+    let changes: Vec<_> = (0..60)
         .map(|number| change(&number.to_string(), noise(number, 700)))
         .collect();
     write(&store, &changes);
     // So that there are free pages too.
-    write(&store, &changes[..50]);
+    write(&store, &changes[..20]);
     drop(store);
     let sound = wait_for_unlocked(&ground);
     let (mut aside, mut pages) = (0, 0);
-    for at in (0..sound.len()).step_by(2048) {
+    for at in (0..sound.len()).step_by(4096) {
         let altered_ground = Ground::new();
         let mut altered = sound.clone();
-        for byte in &mut altered[at..(at + 16).min(sound.len())] {
+        for byte in &mut altered[at..(at + 300).min(sound.len())] {
             *byte = !*byte;
         }
         fs::write(altered_ground.path(), altered).unwrap();
@@ -210,16 +210,16 @@ fn what_is_in_the_way_is_said_with_what_to_do() {
 #[test]
 fn a_full_file_stays_within_its_bound_and_the_oldest_go_first() {
     for (most, sizes) in [
-        (4 * MIB, &[100, 900][..]),
-        (16 * MIB, &[1_100, 5_000, 40_000]),
-        (16 * MIB, &[4_200, 70_000, 300]),
-        (48 * MIB, &[1_000, 260_000, 1 << 20]),
+        (MIB, &[100, 900][..]),
+        (2 * MIB, &[1_100, 5_000, 40_000]),
+        (4 * MIB, &[4_200, 70_000, 300]),
+        (4 * MIB, &[1_000, 200_000]),
     ] {
         let ground = Ground::new();
         let store = FileStore::open(ground.path(), most).unwrap();
         let (mut number, mut bytes, mut largest) = (0, 0, 0);
-        while bytes < 4 * most {
-            let batch: Vec<_> = (0..50)
+        while bytes < 3 * most {
+            let batch: Vec<_> = (0..100)
                 .map(|_| {
                     number += 1;
                     let len = sizes[number % sizes.len()];
@@ -227,7 +227,7 @@ fn a_full_file_stays_within_its_bound_and_the_oldest_go_first() {
                     change(&number.to_string(), noise(number as u64, len))
                 })
                 .collect();
-            assert_eq!(write(&store, &batch), 50);
+            assert_eq!(write(&store, &batch), 100);
             largest = largest.max(fs::metadata(ground.path()).unwrap().len());
         }
         let held = (1..=number).filter(|number| read(&store, &number.to_string()).is_some());
