@@ -805,8 +805,17 @@ where
                 one(&inner.counts.fixed);
                 return Answer::Value(fixed, Served::new(Source::Fixed, 0, now_ms));
             }
-            Backup::Fixed(None) => Tried::NothingFixed,
-            Backup::Other(None) => Tried::NoOther,
+            Backup::Fixed(None) => {
+                inner.warn_once(
+                    "static",
+                    "give the layer an `answer`, or configure one for HTTP",
+                );
+                Tried::NothingFixed
+            }
+            Backup::Other(None) => {
+                inner.warn_once("service", "give the layer an `other` service");
+                Tried::NoOther
+            }
             Backup::Other(Some(other)) => match other.await {
                 Ok(theirs) => {
                     one(&inner.counts.other);

@@ -55,6 +55,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     pub(crate) wall: WallClock,
     shelves: Mutex<HashMap<TypeId, Arc<dyn AnyShelf>>>,
+    /// A strategy that has nothing to give was told of.
+    warned: std::sync::Once,
 }
 
 #[derive(Clone, Debug)]
@@ -233,6 +235,18 @@ impl Inner {
         self.settings.load()
     }
 
+    /// Says that the strategy has nothing to give: once, as it would be said with each
+    /// failure.
+    pub(super) fn warn_once(&self, strategy: &str, advice: &str) {
+        self.warned.call_once(|| {
+            tracing::warn!(
+                class = "fallback",
+                fallback = &*self.name,
+                "a call failed, and the strategy `{strategy}` has nothing to answer with: {advice}"
+            );
+        });
+    }
+
     fn shelves(&self) -> Vec<Arc<dyn AnyShelf>> {
         self.shelves.lock().values().map(Arc::clone).collect()
     }
@@ -288,6 +302,7 @@ impl FallbackBuilder {
             clock: self.clock,
             wall: self.wall,
             shelves: Mutex::default(),
+            warned: std::sync::Once::new(),
         };
         Fallback {
             inner: Arc::new(inner),

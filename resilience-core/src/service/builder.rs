@@ -184,6 +184,7 @@ impl ResilienceBuilder {
         let control = ControlThread::start(name, plan).inspect_err(|_| heartbeat.abort())?;
         let running = Arc::new(Running {
             heartbeat,
+            stores: Arc::clone(&parts.stores),
             _control: control,
         });
         Ok(Resilience {

@@ -36,6 +36,7 @@ use crate::{
     snapshot::Snapshot,
 };
 use parts::Parts;
+use stores::Stores;
 
 /// Breakers by name, live configuration, health, metrics, logs and the control
 /// thread of one service.
@@ -65,12 +66,14 @@ pub struct Resilience {
 /// What stops when the last handle is gone.
 struct Running {
     heartbeat: AbortHandle,
+    stores: Arc<Stores>,
     _control: ControlThread,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.heartbeat.abort();
+        self.stores.flush();
     }
 }
 

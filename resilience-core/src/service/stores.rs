@@ -4,6 +4,8 @@
 //! stories of it, and a file has one owner.
 
 use std::path::{Path, PathBuf};
+#[cfg(feature = "fallback")]
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -16,22 +18,41 @@ use crate::{
     snapshot::{StoreErrorSnapshot, StoreSnapshot},
 };
 
+/// How long the end of a program waits for what is to be written.
+#[cfg(feature = "fallback")]
+const FLUSH_WITHIN: Duration = Duration::from_millis(500);
+
 /// The longest reason that is kept of a store that could not be opened.
 const LONGEST_REASON: usize = 300;
 
-/// What came of opening one.
 #[cfg(feature = "fallback")]
-type Opened = Result<SecondLevel, String>;
+type Store = SecondLevel;
 #[cfg(not(feature = "fallback"))]
-type Opened = Result<std::convert::Infallible, String>;
+type Store = std::convert::Infallible;
+
+/// What came of opening one.
+struct Opened {
+    /// What there is; with a reason why not, it may come by itself.
+    store: Option<Store>,
+    /// Why it cannot be used.
+    why_not: Option<String>,
+}
+
+impl Opened {
+    const fn never(why_not: String) -> Self {
+        Self {
+            store: None,
+            why_not: Some(why_not),
+        }
+    }
+}
 
 /// The stores that the configuration names.
 #[derive(Debug, Default)]
 pub(super) struct Stores {
-    #[cfg(feature = "fallback")]
-    open: Vec<SecondLevel>,
-    /// Those that could not be opened: shown as down, until the next start.
-    failed: Vec<StoreSnapshot>,
+    open: Vec<Store>,
+    /// How those are shown that could not be opened at the start.
+    refused: Vec<StoreSnapshot>,
 }
 
 impl Stores {
@@ -57,39 +78,35 @@ impl Stores {
 
     fn add(&mut self, kind: &str, place: String, opened: Opened) {
         let step = "fallback store";
-        match opened {
-            #[cfg(feature = "fallback")]
-            Ok(store) => {
-                log::startup(
-                    step,
-                    format!("answers are kept in the {kind} store at {place}"),
-                );
-                self.open.push(store);
-            }
-            #[cfg(not(feature = "fallback"))]
-            Ok(never) => match never {},
-            Err(why) => {
-                let message = one_line(&why, LONGEST_REASON);
-                log::startup_failed(
-                    step,
-                    format!(
-                        "the {kind} store at {place} cannot be used, answers are kept in memory \
-                         only until the next start: {message}"
-                    ),
-                );
-                self.failed.push(StoreSnapshot {
-                    kind: kind.to_owned(),
-                    place,
-                    up: false,
-                    last_error: Some(StoreErrorSnapshot {
-                        at: Timestamp::now(),
-                        kind: "failed".to_owned(),
-                        message,
-                    }),
-                    ..StoreSnapshot::default()
-                });
-            }
+        let Opened { store, why_not } = opened;
+        if let Some(why_not) = why_not {
+            let message = one_line(&why_not, LONGEST_REASON);
+            let until = match &store {
+                Some(_) => "until this is mended",
+                None => "until the next start",
+            };
+            log::startup_failed(
+                step,
+                format!(
+                    "the {kind} store at {place} cannot be used, answers are kept in memory only \
+                     {until}: {message}"
+                ),
+            );
+            self.refused.push(StoreSnapshot {
+                kind: kind.to_owned(),
+                place,
+                up: false,
+                last_error: Some(StoreErrorSnapshot {
+                    at: Timestamp::now(),
+                    kind: "failed".to_owned(),
+                    message,
+                }),
+                ..StoreSnapshot::default()
+            });
+        } else {
+            log::startup(step, format!("answers go to the {kind} store at {place}"));
         }
+        self.open.extend(store);
     }
 
     /// The one for fallbacks with this setting; `None`: memory only.
@@ -103,36 +120,74 @@ impl Stores {
         self.open.iter().find(|open| open.kind() == kind).cloned()
     }
 
-    pub(super) fn snapshot(&self) -> Vec<StoreSnapshot> {
-        let failed = self.failed.iter().cloned();
+    /// Has what waits written, so that an orderly end loses nothing. Blocks the thread
+    /// for a moment at most, which is long enough for a store that works.
+    pub(super) fn flush(&self) {
         #[cfg(feature = "fallback")]
-        let shown = self.open.iter().map(SecondLevel::snapshot).chain(failed);
-        #[cfg(not(feature = "fallback"))]
-        let shown = failed;
-        shown.collect()
+        for store in &self.open {
+            if !store.flush(FLUSH_WITHIN) {
+                tracing::warn!(
+                    class = "fallback",
+                    "the {} store did not take the last answers in time",
+                    store.kind()
+                );
+            }
+        }
     }
+
+    pub(super) fn snapshot(&self) -> Vec<StoreSnapshot> {
+        let shown = self.refused.clone();
+        #[cfg(feature = "fallback")]
+        let shown = self.open.iter().fold(shown, |mut shown, store| {
+            let now = store.snapshot();
+            match shown.iter_mut().find(|refused| refused.kind == now.kind) {
+                // What it said at the start is the last that is known of it.
+                Some(_) if !was_asked(&now) => {}
+                Some(refused) => *refused = now,
+                None => shown.push(now),
+            }
+            shown
+        });
+        shown
+    }
+}
+
+/// Whether it was asked for something yet.
+#[cfg(feature = "fallback")]
+const fn was_asked(store: &StoreSnapshot) -> bool {
+    let reads = store.read_hits + store.read_misses + store.read_failures;
+    reads + store.written + store.not_written > 0 || store.last_error.is_some()
 }
 
 #[cfg(feature = "fallback-file")]
 fn open_file(path: &Path, config: &FallbackFileConfig) -> Opened {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|error| {
-            format!(
-                "the folder `{}` cannot be made: {error}; make it and give it to the service, or \
-                 set `fallback.file.path`",
-                folder.display()
-            )
-        })?;
+    use crate::fallback::store::FileStore;
+
+    let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    let folder = folder.map_err(|error| {
+        format!(
+            "the folder of `{}` cannot be made: {error}; make it and let the service's user \
+             write to it, or set `fallback.file.path`",
+            path.display()
+        )
+    });
+    let opened =
+        folder.and_then(|()| FileStore::open(path, config.size).map_err(|error| error.to_string()));
+    match opened {
+        Ok(store) => Opened {
+            store: Some(SecondLevel::new(store)),
+            why_not: None,
+        },
+        Err(why_not) => Opened {
+            store: Some(SecondLevel::new(FileStore::later(path, config.size))),
+            why_not: Some(why_not),
+        },
     }
-    let store = crate::fallback::store::FileStore::open(path, config.size);
-    store
-        .map(SecondLevel::new)
-        .map_err(|error| error.to_string())
 }
 
 #[cfg(not(feature = "fallback-file"))]
 fn open_file(_: &Path, _: &FallbackFileConfig) -> Opened {
-    Err(not_built("file"))
+    Opened::never(not_built("file"))
 }
 
 #[cfg(feature = "fallback-redis")]
@@ -140,23 +195,29 @@ fn open_redis(config: &FallbackRedisConfig, service: &str) -> Opened {
     use crate::fallback::store::{RedisRoots, RedisStore};
 
     let Some(url) = &config.url else {
-        return Err("`fallback.redis.url` is not set".to_owned());
+        return Opened::never("`fallback.redis.url` is not set".to_owned());
     };
     let roots = match &config.ca_file {
         Some(file) => RedisRoots::File(file.clone()),
         None => RedisRoots::System,
     };
-    let store = RedisStore::new(url.expose(), &roots).map_err(|error| error.to_string())?;
-    // Its replicas share them. Another service may call its upstream by the same
-    // name and mean something else.
-    Ok(SecondLevel::new(
-        store.prefix(format!("fallback:{service}:")),
-    ))
+    match RedisStore::new(url.expose(), &roots) {
+        // Its replicas share them. Another service may call its upstream by the same
+        // name and mean something else.
+        Ok(store) => {
+            let store = store.prefix(format!("fallback:{service}:"));
+            Opened {
+                store: Some(SecondLevel::with_deadline(store, config.deadline)),
+                why_not: None,
+            }
+        }
+        Err(error) => Opened::never(error.to_string()),
+    }
 }
 
 #[cfg(not(feature = "fallback-redis"))]
 fn open_redis(_: &FallbackRedisConfig, _: &str) -> Opened {
-    Err(not_built("redis"))
+    Opened::never(not_built("redis"))
 }
 
 #[cfg(not(all(feature = "fallback-file", feature = "fallback-redis")))]

@@ -193,6 +193,87 @@ async fn a_store_that_cannot_be_opened_is_shown_and_the_service_starts_all_the_s
     assert!(!why.is_empty());
 }
 
+#[cfg(feature = "fallback-file")]
+#[tokio::test]
+async fn what_is_kept_in_the_file_is_there_after_an_orderly_restart() {
+    use crate::fallback::{Key, Record, Terms};
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.yaml");
+    let text = "services: {rates: {fallback: {store: file}}}\nfallback: {file: {size: 1MiB}}";
+    std::fs::write(&file, text).unwrap();
+    let start = || {
+        let builder = builder(dir.path()).state_dir(dir.path().join("state"));
+        builder.config_file(&file).start().unwrap()
+    };
+    let record = Record {
+        asked_at_ms: 1,
+        terms: Terms::default(),
+        kind: "rates/1".into(),
+        payload: "1.08".into(),
+    };
+    let before = start();
+    let shown = before.snapshot().stores;
+    assert_eq!((shown.len(), shown[0].up), (1, true), "{shown:?}");
+    let second = before
+        .parts
+        .stores
+        .second_level(FallbackStore::File)
+        .unwrap();
+    second.keep("rates", &Key::from("EUR"), record.clone(), u64::MAX);
+    assert_eq!(before.fallback("rates").snapshot().store, "file");
+    assert!(
+        before
+            .parts
+            .stores
+            .second_level(FallbackStore::Memory)
+            .is_none()
+    );
+    drop(before);
+    // At once, and not when the writer's pause is over.
+    assert_eq!(second.snapshot().written, 1);
+    drop(second);
+    // The heartbeat lets go of its parts, and so of the file, when the runtime runs.
+    tokio::task::yield_now().await;
+
+    let after = start();
+    assert!(after.snapshot().stores[0].up);
+    let second = after
+        .parts
+        .stores
+        .second_level(FallbackStore::File)
+        .unwrap();
+    // On a busy machine a read may take longer than its 4 ms.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while second.read("rates", &Key::from("EUR")).await.as_ref() != Some(&record) {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "it is gone: {:?}",
+            second.snapshot()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[cfg(feature = "fallback-redis")]
+#[tokio::test]
+async fn a_redis_that_is_not_there_stops_no_start_and_its_password_is_shown_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.yaml");
+    let url = "redis://app:hunter2@127.0.0.1:1/3";
+    std::fs::write(
+        &file,
+        format!("fallback: {{store: redis, redis: {{url: '{url}'}}}}"),
+    )
+    .unwrap();
+    let resilience = builder(dir.path()).config_file(&file).start().unwrap();
+    let rates = resilience.fallback("rates");
+    assert_eq!(rates.snapshot().store, "redis");
+    let shown = serde_json::to_string(&resilience.snapshot()).unwrap();
+    assert!(shown.contains("127.0.0.1:1"), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
 #[cfg(feature = "fallback")]
 #[tokio::test]
 async fn a_switch_by_hand_is_in_force_after_a_restart_and_a_warning_of_health() {

@@ -11,7 +11,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    Ask, CacheStatus, FallbackBody, Forwarded, Wanted, append, exchange::HttpCall,
+    Ask, CacheStatus, FallbackBody, Forwarded, HttpAnswer, Wanted, append, exchange::HttpCall,
     future::HttpResponseFuture, other::AskOther, stored::HttpStored, wanted,
 };
 use crate::{
@@ -193,6 +193,22 @@ where
         self.port.inner().settings().config.largest_body
     }
 
+    /// The fixed answer of the configuration, made anew for each call that may need it:
+    /// it follows the configuration, and who has a fixed answer has few failures a
+    /// second.
+    fn configured(&self) -> Option<Arc<Kept<HttpStored>>> {
+        let settings = self.port.inner().settings();
+        let answer = settings.config.answer.as_ref()?;
+        let response = Response::builder()
+            .status(answer.status)
+            .header(header::CONTENT_TYPE, &answer.content_type)
+            .body(())
+            .expect("the configuration was checked");
+        let body = answer.body.as_bytes();
+        let answer = HttpAnswer::new(&response.into_parts().0, body, None).expect("one header");
+        Some(Kept::passing(HttpStored::Answer(answer)))
+    }
+
     fn backup<ReqB, ResB>(
         self: &Arc<Self>,
         request: &Request<ReqB>,
@@ -205,7 +221,10 @@ where
     {
         match asking.strategy {
             _ if !asking.enabled => Backup::Off,
-            FallbackStrategy::Static => Backup::Fixed(self.fixed.clone()),
+            FallbackStrategy::Static => {
+                let fixed = self.fixed.clone();
+                Backup::Fixed(fixed.or_else(|| self.configured()))
+            }
             FallbackStrategy::Service => Backup::Other(self.other.ask(request).map(|call| {
                 let shared = Arc::clone(self);
                 let judged: OtherFuture<Response<FallbackBody<ResB>>> = Box::pin(async move {

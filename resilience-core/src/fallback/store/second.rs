@@ -44,6 +44,7 @@ pub struct SecondLevel {
 struct Handle {
     shared: Arc<Shared>,
     breaker: CircuitBreaker,
+    read_within: Duration,
 }
 
 impl Drop for Handle {
@@ -60,10 +61,25 @@ impl SecondLevel {
     /// If the operating system gives no thread.
     #[must_use]
     pub fn new(store: impl Store) -> Self {
+        Self::with_deadline(store, READ_WITHIN)
+    }
+
+    /// The same with another time than 4 ms that a read may take: a request waits so
+    /// long for a store that does not answer, and a millisecond more.
+    ///
+    /// # Panics
+    ///
+    /// If the operating system gives no thread.
+    #[must_use]
+    pub fn with_deadline(store: impl Store, read_within: Duration) -> Self {
         let breaker = CircuitBreaker::new(&format!("fallback_{}", store.kind()), breaker_config());
         let shared = Shared::start(Arc::new(store));
         Self {
-            handle: Arc::new(Handle { shared, breaker }),
+            handle: Arc::new(Handle {
+                shared,
+                breaker,
+                read_within,
+            }),
         }
     }
 
@@ -167,7 +183,7 @@ impl SecondLevel {
             });
         };
         // Dropped by a caller that is gone, the permit counts as cancelled.
-        match tokio::time::timeout(READ_WITHIN, store.read(key)).await {
+        match tokio::time::timeout(self.handle.read_within, store.read(key)).await {
             Ok(Ok(found)) => {
                 permit.success();
                 Ok(found)
@@ -179,7 +195,7 @@ impl SecondLevel {
             Err(_) => {
                 let error = StoreError::TooSlow {
                     store: store.kind(),
-                    within: READ_WITHIN,
+                    within: self.handle.read_within,
                 };
                 permit.failure(ErrorClass::TIMEOUT);
                 Err(error)

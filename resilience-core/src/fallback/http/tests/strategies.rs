@@ -26,6 +26,34 @@ async fn the_fixed_answer_is_given_when_the_upstream_fails() {
 }
 
 #[tokio::test]
+async fn the_configured_answer_is_given_where_the_code_has_none_and_follows_the_configuration() {
+    let configured = |body: &str| {
+        let answer = format!("{{status: 203, content_type: text/plain, body: {body}}}");
+        let text = format!("{{strategy: static, answer: {answer}}}");
+        let text = format!("services: {{rates: {{fallback: {text}}}}}");
+        let config = crate::config::Config::parse("config.yaml", text, []).unwrap();
+        config.fallback("rates").clone()
+    };
+    let (fallback, _hands) = fallback(&configured("none"));
+    let upstream = Upstream::numbers(&[]);
+    let client: Client = HttpFallbackLayer::new(fallback.clone()).layer(upstream.clone());
+    upstream.answers(503);
+    let answer = send(&client, request("GET", &[])).await.unwrap();
+    assert_eq!((answer.status, answer.body.as_str()), (203, "none"));
+    assert_eq!(answer.headers["content-type"], "text/plain");
+    assert_eq!(answer.source(), Source::Fixed);
+    fallback.configure(&configured("later"));
+    let answer = send(&client, request("GET", &[])).await.unwrap();
+    assert_eq!(answer.body, "later");
+    // One in the code goes before it.
+    let client: Client = HttpFallbackLayer::new(fallback)
+        .answer(Response::new(Bytes::from("code")))
+        .layer(upstream);
+    let answer = send(&client, request("GET", &[])).await.unwrap();
+    assert_eq!(answer.body, "code");
+}
+
+#[tokio::test]
 async fn another_service_is_asked_with_the_same_request_and_judged_alike() {
     let mut config = config();
     config.strategy = FallbackStrategy::Service;
