@@ -14,7 +14,10 @@ pub mod config;
 pub mod control;
 #[cfg(feature = "fallback")]
 pub mod fallback;
-#[cfg(any(feature = "retry", all(feature = "postgres", feature = "service")))]
+#[cfg(any(
+    feature = "retry",
+    all(feature = "service", any(feature = "fallback", feature = "postgres"))
+))]
 pub mod guides;
 #[cfg(feature = "http")]
 pub mod health;

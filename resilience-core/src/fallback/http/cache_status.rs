@@ -1,6 +1,6 @@
 //! What was done with a request, in the header `Cache-Status`.
 
-use std::fmt::{self, Write};
+use std::fmt::Write;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
@@ -13,6 +13,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 pub(crate) struct CacheStatus {
     /// As it is written in the header.
     name: Box<str>,
+    /// What is before the number of a fresh answer: written for each of them, at once.
+    hit: Box<str>,
 }
 
 /// Why the upstream was asked.
@@ -51,51 +53,88 @@ impl CacheStatus {
         } else {
             quoted(name)
         };
-        Self { name: name.into() }
+        Self {
+            hit: format!("{name}; hit; ttl=").into(),
+            name: name.into(),
+        }
     }
 
     /// A stored answer, which is fresh for so many seconds more.
     pub(crate) fn fresh(&self, ttl: i64) -> HeaderValue {
-        self.write(format_args!("; hit; ttl={}", integer(ttl)))
+        Digits::of(integer(ttl)).after(&self.hit)
     }
 
     /// A stored answer that is not fresh any more, while another is fetched. `ttl` is how
     /// long it is not, below zero.
     pub(crate) fn revalidating(&self, ttl: i64) -> HeaderValue {
-        let ttl = integer(ttl);
-        self.write(format_args!(
-            "; hit; ttl={ttl}; detail=stale-while-revalidate"
-        ))
+        let (hit, ttl) = (&self.hit, integer(ttl));
+        written(format!("{hit}{ttl}; detail=stale-while-revalidate"))
     }
 
     /// A stored answer, because the upstream failed: with a status, or without an answer.
     pub(crate) fn instead_of(&self, status: Option<StatusCode>) -> HeaderValue {
-        match status.map(|status| status.as_u16()) {
-            Some(status) => self.write(format_args!(
-                "; fwd=stale; fwd-status={status}; detail=stale-if-error"
-            )),
-            None => self.write(format_args!("; fwd=stale; detail=stale-if-error")),
-        }
+        let name = &self.name;
+        written(match status.map(|status| status.as_u16()) {
+            Some(status) => {
+                format!("{name}; fwd=stale; fwd-status={status}; detail=stale-if-error")
+            }
+            None => format!("{name}; fwd=stale; detail=stale-if-error"),
+        })
     }
 
     /// The upstream's answer. `collapsed`: asked for by somebody else, who was first.
     pub(crate) fn asked(&self, why: Forwarded, stored: bool, collapsed: bool) -> HeaderValue {
+        let (name, why) = (&self.name, why.as_str());
         let stored = if stored { "; stored" } else { "" };
         let collapsed = if collapsed { "; collapsed" } else { "" };
-        self.write(format_args!("; fwd={}{stored}{collapsed}", why.as_str()))
+        written(format!("{name}; fwd={why}{stored}{collapsed}"))
     }
 
     /// Nothing was stored, and the request forbids asking.
     pub(crate) fn not_asked(&self) -> HeaderValue {
-        self.write(format_args!("; detail=only-if-cached"))
+        written(format!("{}; detail=only-if-cached", self.name))
+    }
+}
+
+fn written(value: String) -> HeaderValue {
+    HeaderValue::try_from(value).expect(PRINTABLE)
+}
+
+const PRINTABLE: &str = "all of it is printable ASCII";
+
+/// A number as text. Formatting takes as long as all the rest of a hit's headers.
+struct Digits {
+    text: [u8; 20],
+    start: usize,
+}
+
+impl Digits {
+    fn of(number: i64) -> Self {
+        let mut digits = Self {
+            text: [b'0'; 20],
+            start: 20,
+        };
+        let mut rest = number.unsigned_abs();
+        while rest > 0 || digits.start == 20 {
+            digits.start -= 1;
+            digits.text[digits.start] += u8::try_from(rest % 10).expect("a digit");
+            rest /= 10;
+        }
+        if number < 0 {
+            digits.start -= 1;
+            digits.text[digits.start] = b'-';
+        }
+        digits
     }
 
-    fn write(&self, parameters: fmt::Arguments<'_>) -> HeaderValue {
-        // As long as what is usual, in one allocation.
-        let mut value = String::with_capacity(self.name.len() + 48);
-        value.push_str(&self.name);
-        value.write_fmt(parameters).expect("a string takes all");
-        HeaderValue::try_from(value).expect("it is printable ASCII")
+    /// After some text that is printable ASCII.
+    fn after(&self, text: &str) -> HeaderValue {
+        let digits = &self.text[self.start..];
+        // Of its very size: were it larger, it would take another allocation.
+        let mut value = Vec::with_capacity(text.len() + digits.len());
+        value.extend_from_slice(text.as_bytes());
+        value.extend_from_slice(digits);
+        HeaderValue::try_from(value).expect(PRINTABLE)
     }
 }
 
@@ -193,7 +232,7 @@ mod tests {
             ("1st", "\"1st\"; hit; ttl=1"),
             ("", "\"\"; hit; ttl=1"),
             ("a\"b\\c", "\"a\\\"b\\\\c\"; hit; ttl=1"),
-            ("k\u{e4}se\r\n\0", "\"k%C3%A4se%0D%0A%00\"; hit; ttl=1"),
+            ("k\u{e4}se\r\n\t\0", "\"k%C3%A4se%0D%0A%09%00\"; hit; ttl=1"),
         ];
         for (name, expected) in table {
             assert_eq!(CacheStatus::new(name).fresh(1), expected, "{name:?}");
@@ -213,6 +252,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_number_is_written_as_it_is(number in any::<i64>(), small in -1_000..1_000_i64) {
+            for number in [number, small, i64::MIN, i64::MAX, -1, 0] {
+                prop_assert_eq!(Digits::of(number).after("a="), format!("a={number}"));
+            }
+        }
+
         #[test]
         fn any_name_and_any_number_make_a_header(name in any::<String>(), ttl in any::<i64>()) {
             let value = CacheStatus::new(&name).revalidating(ttl);

@@ -117,16 +117,12 @@ pub(super) fn seconds(digits: &[u8]) -> Option<u32> {
 /// The directives of one line: names, and what is said of them without its quotes.
 struct Directives<'a> {
     rest: &'a [u8],
-    /// Whether a quote that is opened may be closed further on. Once one is not, none
-    /// is, and looking again each time would take for ever on a long line of them.
-    quotes: bool,
 }
 
 impl<'a> Directives<'a> {
     fn of(line: &'a HeaderValue) -> Self {
         Self {
             rest: line.as_bytes(),
-            quotes: true,
         }
     }
 }
@@ -148,16 +144,14 @@ impl<'a> Iterator for Directives<'a> {
             return Some((name, None));
         };
         let argument = argument.trim_ascii_start();
-        if self.quotes
-            && let Some(inside) = argument.strip_prefix(b"\"")
+        if let Some(inside) = argument.strip_prefix(b"\"")
+            && let Some(end) = closing_quote(inside)
         {
-            if let Some(end) = closing_quote(inside) {
-                self.rest = cut(&inside[end..], |byte| byte == b',').1;
-                return Some((name, Some(&inside[..end])));
-            }
-            // Not closed: then it hides nothing of what follows.
-            self.quotes = false;
+            self.rest = cut(&inside[end..], |byte| byte == b',').1;
+            return Some((name, Some(&inside[..end])));
         }
+        // A quote that is not closed hides nothing of what follows. It is looked for once
+        // in a line: after it, every quote is escaped, and opens nothing.
         let (argument, rest) = cut(argument, |byte| byte == b',');
         self.rest = rest;
         Some((name, Some(argument.trim_ascii())))

@@ -18,14 +18,12 @@ const USUAL: usize = 256;
 /// upstream may answer for all, and must not find it.
 pub(super) fn of(uri: &Uri, host: Option<&HeaderValue>, one_identity: bool) -> Option<Key> {
     let authority = match (uri.authority(), host) {
-        (Some(authority), _) => authority.as_str().as_bytes(),
-        (None, Some(host)) => host.as_bytes(),
-        (None, None) => b"",
-    };
-    let in_a_host = |byte: &u8| byte.is_ascii_graphic() && !b"/?#@\\".contains(byte);
-    if !authority.iter().all(in_a_host) {
-        return None;
-    }
+        (Some(authority), _) => {
+            Some(authority.as_str().as_bytes()).filter(|all| !all.contains(&b'@'))
+        }
+        (None, Some(host)) => Some(host.as_bytes()).filter(|host| is_host(host)),
+        (None, None) => Some(b"".as_slice()),
+    }?;
     let target = uri.path_and_query().map_or("", |target| target.as_str());
     let mut key = Writer::new();
     if one_identity {
@@ -38,6 +36,12 @@ pub(super) fn of(uri: &Uri, host: Option<&HeaderValue>, one_identity: bool) -> O
     key.lower_case();
     key.push(target.as_bytes());
     Some(key.finish())
+}
+
+/// Not so sure as of an authority, which was read as one.
+fn is_host(host: &[u8]) -> bool {
+    let in_a_host = |byte: &u8| byte.is_ascii_graphic() && !b"/?#@\\".contains(byte);
+    host.iter().all(in_a_host)
 }
 
 /// Puts a key together with one allocation, if it is of a usual length.

@@ -132,7 +132,7 @@ impl HttpAnswer {
     /// The response: its parts, its body and its trailers. `room` is for how many headers
     /// more there will be: with as many its map need not grow.
     ///
-    /// Values of headers and the body are parts of the one piece of memory.
+    /// Its body is a part of the one piece of memory; what is small is copied.
     pub(crate) fn response(&self, room: usize) -> (response::Parts, Bytes, Option<HeaderMap>) {
         let mut reader = Reader::new(&self.0);
         let [_, _, headers, trailers] = reader.head().expect(CHECKED);
