@@ -39,6 +39,10 @@ pub type Body = Full<Bytes>;
 const FRESH_FOR: Duration = Duration::from_secs(3_600);
 
 /// tower-resilience-cache around a service, for so many answers.
+///
+/// # Panics
+///
+/// Never: the settings are allowed.
 #[must_use]
 pub fn tower_resilience<S>(
     entries: usize,
@@ -52,6 +56,7 @@ where
         .ttl(FRESH_FOR)
         .key_extractor(key)
         .build()
+        .expect("there is a key")
         .layer(origin)
 }
 
