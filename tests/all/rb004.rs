@@ -27,6 +27,7 @@ resilience:
     minimum_calls: 5
     failure_rate_threshold: 50
     half_open_permits: 3
+fallback: {enabled: false}
 services:
   payment_api:
     circuit_breaker: {wait_in_open: 1s}

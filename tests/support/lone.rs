@@ -37,6 +37,13 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// The breaker of the payments API.
 pub const BREAKER: &str = "/admin/circuit-breaker/payment_api";
 
+/// The fallback of the payments API.
+pub const FALLBACK: &str = "/admin/fallback/payment_api";
+
+/// Turns the fallback off, whatever the file says: most tests are about what it would
+/// stand in for.
+pub(crate) const NO_FALLBACK: (&str, &str) = ("APP__FALLBACK__ENABLED", "false");
+
 /// Quick to trip: five failed calls open it, for long.
 pub const QUICK: &str = "\
 resilience:
@@ -145,6 +152,7 @@ impl Ground {
             run_dir: self.run_dir(),
             config: None,
             drills: false,
+            fallback: false,
             env: Vec::new(),
         }
     }
@@ -208,6 +216,7 @@ pub struct Start<'a> {
     run_dir: PathBuf,
     config: Option<PathBuf>,
     drills: bool,
+    fallback: bool,
     env: Vec<(String, String)>,
 }
 
@@ -233,6 +242,13 @@ impl Start<'_> {
         self
     }
 
+    /// Its fallback is as its configuration says. Default: off.
+    #[must_use]
+    pub fn fallback(mut self) -> Self {
+        self.fallback = true;
+        self
+    }
+
     /// One environment variable.
     #[must_use]
     pub fn env(mut self, key: &str, value: &str) -> Self {
@@ -253,7 +269,12 @@ impl Start<'_> {
             .args(["--upstream", &self.ground.stub.url()])
             .arg("--run-dir")
             .arg(&self.run_dir)
+            .arg("--state-dir")
+            .arg(self.run_dir.with_extension("state"))
             .log_file(&log);
+        if !self.fallback {
+            program = program.env(NO_FALLBACK.0, NO_FALLBACK.1);
+        }
         if let Some(config) = &self.config {
             program = program.arg("--config").arg(config);
         }

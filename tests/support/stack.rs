@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::{
     http::{Answer, get, post},
+    lone::NO_FALLBACK,
     metrics::Metrics,
     wait::{SOON, eventually},
 };
@@ -203,6 +204,10 @@ impl Stack {
             .arg(self.run_dir())
             .arg("--config")
             .arg(self.config_path())
+            .arg("--state-dir")
+            .arg(self.directory.path().join("state"))
+            // So that every call goes to the upstream, and every failure to the caller.
+            .env(NO_FALLBACK.0, NO_FALLBACK.1)
             .args(&self.builder.api_args)
             .spawn()
             .expect("it is built");

@@ -1,10 +1,12 @@
-//! The memory that breakers use: `allocs_closed`, `allocs_open` and `bytes` of the
+//! The memory that breakers and fallbacks use: `allocs_closed`, `allocs_open` and `bytes` of the
 //! summary, as JSON on the standard output.
 //!
 //! Beside `bytes`, which is of the default sizes, stand what the largest window
 //! needs (`bytes_largest_window`, the last 10,000 calls) and what a full flight
 //! recorder adds (`bytes_flight_recorder`): those depend on the settings and on the
 //! transitions, not on the traffic.
+//!
+//! `fallback_bytes` and `fallback_coalesce` are in there too, counts both.
 //!
 //! Each member's number is the largest of its ways to be used: without a future
 //! and through a layer, each of our windows, slow calls timed and not. Counts and
@@ -14,6 +16,7 @@
 //! With `--test`, few calls: whether it runs.
 #![forbid(unsafe_code)]
 
+mod fallback;
 mod heap;
 mod measure;
 mod subject;
@@ -42,11 +45,14 @@ const OUR_CLOSED: [fn() -> CircuitBreaker; 4] = [
 
 fn main() -> io::Result<()> {
     heap::check_that_it_counts();
-    let calls_per_thread = if std::env::args().any(|flag| flag == "--test") {
-        1_000
-    } else {
-        250_000
+    let only_whether = std::env::args().any(|flag| flag == "--test");
+    let (calls_per_thread, answers) = match only_whether {
+        true => (1_000, 1_000),
+        false => (250_000, 100_000),
     };
+    // In runtimes of their own, so before one is entered.
+    let fallback_bytes = fallback::bytes_held(answers);
+    let fallback_coalesce = fallback::calls_for_a_thousand();
     // Entered for seatbelt's clock, and never run.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -60,6 +66,8 @@ fn main() -> io::Result<()> {
         "bytes": bytes_closed(&clock, calls_per_thread),
         "bytes_largest_window": bytes_largest_window(calls_per_thread),
         "bytes_flight_recorder": bytes_flight_recorder(),
+        "fallback_coalesce": fallback_coalesce,
+        "fallback_bytes": fallback_bytes,
     });
     writeln!(io::stdout(), "{report:#}")
 }

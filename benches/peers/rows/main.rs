@@ -4,10 +4,11 @@
 //! one after the other; `scripts/bench.sh` makes several rounds, and the summary
 //! takes the median of each member over them.
 //!
-//! Each number is nanoseconds a call and thread (in `pool_*` what each row says). In all of them, ours, peers and
+//! Each number is nanoseconds a call and thread (in `pool_*` and `fallback_*` what each row says). In all of them, ours, peers and
 //! floors alike, is criterion's loop: an increment, a compare and an opaque use of
 //! the result, less than a nanosecond.
 
+mod fallback;
 mod layers;
 mod pool;
 mod sync;
@@ -40,6 +41,6 @@ criterion_group! {
         sync::slow_call_1t, sync::open_1t,
         layers::tower_closed_1t, layers::tower_closed_mt, layers::tower_closed_mt_time,
         layers::tower_open_1t,
-        pool::rows
+        pool::rows, fallback::rows
 }
 criterion_main!(rows);

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// An upstream that breaks on demand.
 ///
-/// POST /fault {"mode": "ok|fail|slow|hang|refuse|flaky", "latency": "2s", "ratio": 0.5}
+/// POST /fault {"mode": "ok|fail|slow|hang|refuse|flaky", "latency": "2s", "ratio": 0.5, "max_age": "5s"}
 /// breaks and mends it; GET /fault shows the fault and what became of the requests.
 #[derive(Debug, Parser)]
 #[command(name = "payment-stub", version)]

@@ -34,6 +34,10 @@ struct Args {
     /// Where the control socket and the black box lie.
     #[arg(long, env = "PAYMENTS_RUN_DIR", default_value = "/run/resilience")]
     run_dir: PathBuf,
+    /// Where the last good rates are kept with `fallback: {store: file}`, through a
+    /// restart. Default: what systemd gives, else a folder in /var/lib/resilience.
+    #[arg(long, env = "PAYMENTS_STATE_DIR")]
+    state_dir: Option<PathBuf>,
     /// The configuration; looked at once a second.
     #[arg(long, env = "PAYMENTS_CONFIG")]
     config: Option<PathBuf>,
@@ -50,6 +54,9 @@ async fn main() -> ExitCode {
     let mut builder = Resilience::builder("payments-api")
         .version(env!("CARGO_PKG_VERSION"))
         .run_dir(&args.run_dir);
+    if let Some(state_dir) = &args.state_dir {
+        builder = builder.state_dir(state_dir);
+    }
     if let Some(config) = &args.config {
         builder = builder.config_file(config);
     }
@@ -81,7 +88,12 @@ async fn serve(args: &Args, resilience: &Resilience) -> Result<(), Failed> {
     database.migrate().await.map_err(at("migrations"))?;
     startup("migrations", "the tables are there");
 
-    let payments = Payments::new(database, &args.upstream, resilience.breaker(PAYMENT_API));
+    let payments = Payments::new(
+        database,
+        &args.upstream,
+        resilience.breaker(PAYMENT_API),
+        resilience.fallback(PAYMENT_API),
+    );
     let app = resilience.wrap(payments.router(args.allow_drills));
     let listener = TcpListener::bind(args.listen)
         .await

@@ -90,6 +90,8 @@ impl Stack {
             .args(["--upstream", &addresses.stub.url()])
             .arg("--run-dir")
             .arg(&run_dir)
+            .arg("--state-dir")
+            .arg(directory.path().join("state"))
             .arg("--config")
             .arg(&config)
             .spawn()?;

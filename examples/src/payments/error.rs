@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use resilience_core::{
+    fallback::Tried,
     pool::{PoolError, QueryError},
     problem::Problem,
 };
@@ -22,6 +23,8 @@ pub enum ApiError {
     CircuitOpen {
         /// Time until it tries again.
         retry_after: Duration,
+        /// Why nothing stood in for it.
+        fallback: Tried,
     },
     /// The payment provider failed.
     #[error("the payment provider failed: {what}")]
@@ -30,6 +33,8 @@ pub enum ApiError {
         what: String,
         /// Class of the log line.
         class: &'static str,
+        /// Why nothing stood in for it.
+        fallback: Tried,
     },
     /// There is no such thing at the payment provider.
     #[error("the payment provider answered {0}")]
@@ -79,15 +84,24 @@ impl ApiError {
 
     fn log(&self) {
         match self {
-            Self::CircuitOpen { retry_after } => tracing::error!(
+            Self::CircuitOpen {
+                retry_after,
+                fallback,
+            } => tracing::error!(
                 class = "circuit_open",
                 upstream = PAYMENT_API,
+                fallback = fallback.label(),
                 retry_after_ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX),
                 "{self}"
             ),
-            Self::Provider { class, .. } => {
-                tracing::error!(class, upstream = PAYMENT_API, "{self}");
-            }
+            Self::Provider {
+                class, fallback, ..
+            } => tracing::error!(
+                class,
+                upstream = PAYMENT_API,
+                fallback = fallback.label(),
+                "{self}"
+            ),
             // The causes are for us: the client is told none of the inside.
             Self::Pool(error) => tracing::error!(class = error.class(), "{}", causes(self)),
             Self::Database(_) => tracing::error!(class = "database", "{}", causes(self)),
@@ -131,7 +145,7 @@ impl IntoResponse for ApiError {
         self.log();
         let problem = Problem::new(self.status(), self.to_string()).advice(self.advice());
         let mut response = problem.into_response();
-        if let Self::CircuitOpen { retry_after } = self {
+        if let Self::CircuitOpen { retry_after, .. } = self {
             // Rounded up: a client that comes back too early is refused again.
             let seconds = retry_after.as_millis().div_ceil(1000);
             if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {

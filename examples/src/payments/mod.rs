@@ -6,13 +6,18 @@ mod drills;
 mod error;
 mod upstream;
 
+use std::time::Duration;
+
 use axum::{
     Json, Router,
     extract::{Path, Query, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     routing::{get, post},
 };
-use resilience_core::CircuitBreaker;
+use resilience_core::{
+    CircuitBreaker,
+    fallback::{Fallback, Served},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -20,7 +25,7 @@ pub use database::{Database, Order, UserOrders};
 pub use error::{ApiError, causes};
 pub use upstream::PaymentProvider;
 
-/// The upstream's name: its breaker, its metrics, its log lines.
+/// The upstream's name: its breaker, its fallback, its metrics, its log lines.
 pub const PAYMENT_API: &str = "payment_api";
 
 /// What the handlers share.
@@ -28,14 +33,19 @@ pub const PAYMENT_API: &str = "payment_api";
 pub struct Payments {
     /// PostgreSQL.
     pub database: Database,
-    /// The payment provider, behind its breaker.
+    /// The payment provider, behind its breaker and its fallback.
     pub provider: PaymentProvider,
 }
 
 impl Payments {
     /// Puts the service together.
-    pub fn new(database: Database, upstream: &str, breaker: CircuitBreaker) -> Self {
-        let provider = PaymentProvider::new(upstream, breaker);
+    pub fn new(
+        database: Database,
+        upstream: &str,
+        breaker: CircuitBreaker,
+        fallback: Fallback,
+    ) -> Self {
+        let provider = PaymentProvider::new(upstream, breaker, fallback);
         Self { database, provider }
     }
 
@@ -101,12 +111,41 @@ async fn pay(
     }
 }
 
+/// `?on=2026-01-31`: the rate of that day.
+#[derive(Deserialize)]
+struct Day {
+    on: Option<String>,
+}
+
 async fn rate(
     State(payments): State<Payments>,
     Path(currency): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    payments.provider.rate(&currency).await.map(Json)
+    Query(day): Query<Day>,
+) -> Result<(HeaderMap, Json<Value>), ApiError> {
+    let answer = payments.provider.rate(&currency, day.on.as_deref());
+    let mut answer = answer.await?;
+    // Who pays by it should know, and not only who reads headers.
+    if let Some(served) = answer.served.as_ref().filter(|served| served.is_degraded())
+        && let Value::Object(rate) = &mut answer.json
+    {
+        rate.insert("note".to_owned(), note(served).into());
+    }
+    Ok((answer.headers, Json(answer.json)))
 }
+
+/// Such as `cached rate as of 14:02:11 UTC`, and with the day if that is another.
+fn note(served: &Served) -> String {
+    let as_of = served.as_of();
+    let format = if served.age() < ALMOST_A_DAY {
+        "%H:%M:%S UTC"
+    } else {
+        "%Y-%m-%d %H:%M:%S UTC"
+    };
+    format!("cached rate as of {}", as_of.strftime(format))
+}
+
+/// Up to that age a time of day says which day is meant.
+const ALMOST_A_DAY: Duration = Duration::from_secs(23 * 3600);
 
 async fn orders(
     State(payments): State<Payments>,

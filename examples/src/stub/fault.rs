@@ -23,7 +23,7 @@ pub enum Mode {
     Flaky,
 }
 
-/// A mode and its two numbers.
+/// A mode and its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Fault {
     /// How requests are treated.
@@ -33,6 +33,10 @@ pub struct Fault {
     pub latency: Duration,
     /// The share of requests that `flaky` fails. Default: 0.5.
     pub ratio: Ratio,
+    /// How long the answers to `/rates` say that they may be kept, in whole seconds
+    /// (`Cache-Control: max-age=5`). Up to 1 h. Default: they say nothing of it.
+    #[serde(serialize_with = "with_unit_if_any")]
+    pub max_age: Option<Duration>,
 }
 
 /// A share, 0 to 1.
@@ -67,6 +71,7 @@ struct RawFault {
     mode: Mode,
     latency: Option<String>,
     ratio: Option<f64>,
+    max_age: Option<String>,
 }
 
 impl Default for Fault {
@@ -75,6 +80,7 @@ impl Default for Fault {
             mode: Mode::Ok,
             latency: Duration::from_secs(2),
             ratio: Ratio(0.5),
+            max_age: None,
         }
     }
 }
@@ -89,8 +95,8 @@ impl From<Mode> for Fault {
 }
 
 impl Fault {
-    /// Reads `{"mode": "slow", "latency": "2s", "ratio": 0.5}`; all but the
-    /// mode may be left out.
+    /// Reads `{"mode": "slow", "latency": "2s", "ratio": 0.5, "max_age": "5s"}`; all
+    /// but the mode may be left out.
     ///
     /// # Errors
     ///
@@ -105,14 +111,20 @@ impl Fault {
         })?;
         let mut fault = Self::from(raw.mode);
         if let Some(latency) = raw.latency {
-            fault.latency = humantime::parse_duration(&latency)
-                .ok()
-                .filter(|latency| *latency <= Duration::from_secs(3600))
-                .ok_or_else(|| FaultError::Value {
-                    key: "latency",
-                    given: format!("{latency:?}"),
-                    allowed: "a number and a unit, up to \"1h\", such as \"250ms\" or \"2s\"",
-                })?;
+            fault.latency = duration(&latency).ok_or_else(|| FaultError::Value {
+                key: "latency",
+                given: format!("{latency:?}"),
+                allowed: "a number and a unit, up to \"1h\", such as \"250ms\" or \"2s\"",
+            })?;
+        }
+        if let Some(max_age) = raw.max_age {
+            let whole = duration(&max_age).filter(|max_age| max_age.subsec_nanos() == 0);
+            let whole = whole.ok_or_else(|| FaultError::Value {
+                key: "max_age",
+                given: format!("{max_age:?}"),
+                allowed: "whole seconds with a unit, up to \"1h\", such as \"5s\"",
+            })?;
+            fault.max_age = Some(whole);
         }
         if let Some(ratio) = raw.ratio {
             fault.ratio = Ratio::try_new(ratio)?;
@@ -146,6 +158,21 @@ impl Ratio {
     }
 }
 
+fn duration(text: &str) -> Option<Duration> {
+    let duration = humantime::parse_duration(text).ok()?;
+    (duration <= Duration::from_secs(3600)).then_some(duration)
+}
+
 fn with_unit<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_duration(*duration))
+}
+
+fn with_unit_if_any<S: Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => with_unit(duration, serializer),
+        None => serializer.serialize_none(),
+    }
 }

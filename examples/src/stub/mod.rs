@@ -9,6 +9,9 @@
 //! | `refuse` | see below |
 //! | `flaky` | 503 for `ratio` of the requests, evenly spread, the others answered |
 //!
+//! In every mode `max_age` says how long the answers to `/rates` may be kept; without it
+//! they say nothing of that.
+//!
 //! `refuse` depends on whether the stub has a control address of its own.
 //! *Without* one, `POST /fault` must stay reachable on the very port that is to
 //! refuse, and a port cannot know a path before it has accepted: the connection

@@ -15,7 +15,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use http::{StatusCode, header::CONTENT_TYPE};
+use http::{
+    StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -38,6 +41,8 @@ const RATES: [(&str, f64); 6] = [
 ];
 
 pub(super) fn payments(state: Arc<State>) -> Router {
+    let rates = Arc::clone(&state);
+    let rate = move |currency: Path<String>| async move { rate(&rates, &currency) };
     finish(
         control_routes(state)
             .route("/health", get(|| async { Json(json!({"status": "pass"})) }))
@@ -99,6 +104,7 @@ fn show(state: &State) -> Json<Value> {
         "mode": fault.mode,
         "latency": humantime::format_duration(fault.latency).to_string(),
         "ratio": fault.ratio,
+        "max_age": fault.max_age.map(|max_age| humantime::format_duration(max_age).to_string()),
         "counts": state.counts(),
     }))
 }
@@ -109,12 +115,13 @@ fn refuse_fault(error: &FaultError) -> Response {
         FaultError::Shape(_) | FaultError::Value { .. } => StatusCode::UNPROCESSABLE_ENTITY,
     };
     let detail = format!(
-        "{error}; expected {{\"mode\": \"ok|fail|slow|hang|refuse|flaky\", \"latency\": \"2s\", \"ratio\": 0.5}}"
+        "{error}; expected {{\"mode\": \"ok|fail|slow|hang|refuse|flaky\", \"latency\": \"2s\", \"ratio\": 0.5, \"max_age\": \"5s\"}}"
     );
     problem(status, "not a fault", &detail)
 }
 
-async fn rate(Path(currency): Path<String>) -> Response {
+/// The rate of today, or of the day in `?on=`: the same number, since all are made up.
+fn rate(state: &State, currency: &str) -> Response {
     let wanted = currency.to_ascii_uppercase();
     let Some((currency, rate)) = RATES.iter().find(|(name, _)| *name == wanted) else {
         let known: Vec<&str> = RATES.iter().map(|(name, _)| *name).collect();
@@ -122,7 +129,14 @@ async fn rate(Path(currency): Path<String>) -> Response {
         return problem(StatusCode::NOT_FOUND, "no such currency", &detail);
     };
     let as_of = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-    Json(json!({"currency": currency, "rate": rate, "as_of": as_of})).into_response()
+    let rate = Json(json!({"currency": currency, "rate": rate, "as_of": as_of}));
+    let mut response = rate.into_response();
+    if let Some(max_age) = state.fault().max_age {
+        let kept = format!("max-age={}", max_age.as_secs());
+        let kept = http::HeaderValue::try_from(kept).expect("digits");
+        response.headers_mut().insert(CACHE_CONTROL, kept);
+    }
+    response
 }
 
 /// Takes any JSON object and gives it back with an id.

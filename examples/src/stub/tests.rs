@@ -114,6 +114,12 @@ async fn a_wrong_fault_is_refused_and_changes_nothing() {
             "expected a string",
         ),
         (r#"{"mode": "flaky", "ratio": 1.5}"#, 422, "0 to 1"),
+        (
+            r#"{"mode": "ok", "max_age": "1500ms"}"#,
+            422,
+            "whole seconds",
+        ),
+        (r#"{"mode": "ok", "max_age": "2h"}"#, 422, "1h"),
     ] {
         let response = post_fault(&stub, body).await;
         assert_eq!(response.status(), status, "{body}");
@@ -135,10 +141,24 @@ async fn fail_answers_503_until_it_is_mended_and_get_fault_tells() {
         .await
         .unwrap();
     let counts = json!({"answered": 0, "delayed": 0, "failed": 1, "hung": 0, "reset": 0});
-    let expected = json!({"mode": "fail", "latency": "2s", "ratio": 0.5, "counts": counts});
+    let expected =
+        json!({"mode": "fail", "latency": "2s", "ratio": 0.5, "max_age": null, "counts": counts});
     assert_eq!(json_of(&shown), expected);
     post_fault(&stub, r#"{"mode": "ok"}"#).await;
     assert_eq!(health(&stub).await.unwrap(), 200);
+}
+
+#[tokio::test]
+async fn rates_say_how_long_they_may_be_kept_if_they_are_told_to() {
+    let stub = start().await;
+    let url = format!("{}/rates/EUR?on=2026-01-31", stub.url());
+    let plain = client().get(&url).await.unwrap();
+    assert_eq!(plain.headers().get("cache-control"), None);
+    let set = post_fault(&stub, r#"{"mode": "ok", "max_age": "1m 5s"}"#).await;
+    assert_eq!(json_of(&set)["max_age"], "1m 5s");
+    let kept = client().get(&url).await.unwrap();
+    assert_eq!(kept.headers()["cache-control"], "max-age=65");
+    assert_eq!(json_of(&kept)["currency"], "EUR");
 }
 
 #[tokio::test]

@@ -108,7 +108,7 @@ impl Measured {
                 object.insert("ours_ns".to_owned(), json!(self.ours));
                 object.insert("floor_ns".to_owned(), json!(self.floor));
             }
-            Unit::Allocations | Unit::Bytes => {
+            Unit::Allocations | Unit::Bytes | Unit::Ratio | Unit::Calls => {
                 object.insert("ours".to_owned(), json!(self.ours));
             }
         }

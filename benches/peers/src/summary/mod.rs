@@ -66,7 +66,9 @@ pub fn read(directory: &Path) -> Result<Vec<(&'static Row, Measured)>, SummaryEr
     for row in ROWS {
         let measured = match row.unit {
             Unit::Ns => estimates::measured(&rounds, row)?,
-            Unit::Allocations | Unit::Bytes => allocations.get(row.name).and_then(Measured::plain),
+            Unit::Allocations | Unit::Bytes | Unit::Ratio | Unit::Calls => {
+                allocations.get(row.name).and_then(Measured::plain)
+            }
         };
         if let Some(measured) = measured {
             rows.push((row, measured));

@@ -11,6 +11,10 @@ pub enum Unit {
     Allocations,
     /// Bytes of memory.
     Bytes,
+    /// Bytes of memory over those of what is kept in it.
+    Ratio,
+    /// Calls of an upstream.
+    Calls,
 }
 
 /// One row.
@@ -39,6 +43,12 @@ const BREAKERS: &[&str] = &[
 /// Other pools of PostgreSQL connections.
 const POOLS: &[&str] = &["deadpool-postgres", "bb8", "sqlx"];
 
+/// Other caches of answers behind a layer.
+const CACHES: &[&str] = &[TOWER_RESILIENCE_CACHE, MOKA];
+
+const TOWER_RESILIENCE_CACHE: &str = "tower-resilience-cache";
+const MOKA: &str = "moka";
+
 const SEATBELT: &str = "seatbelt";
 const TOWER_RESILIENCE: &str = "tower-resilience-circuitbreaker";
 
@@ -51,6 +61,12 @@ const ADDED_BY_THE_LAYER: &[Target] = &[
     Target::OfMember(0.05, TOWER_RESILIENCE),
     Target::OfMember(0.1, SEATBELT),
     Target::LessThan(TIMEOUT),
+];
+
+const A_HIT: &[Target] = &[
+    Target::AtMost(300.0),
+    Target::LessThan(TOWER_RESILIENCE_CACHE),
+    Target::LessThan(MOKA),
 ];
 
 /// All rows.
@@ -74,6 +90,18 @@ pub const ROWS: &[Row] = &[
     pool("pool_checkout_1t", &[Target::OverFloor(250.0)]),
     pool("pool_checkout_64_on_8", &[Target::OfFloor(1.03)]),
     pool("pool_longest_wait_64_on_8", &[Target::OfFloor(3.0)]),
+    kept("fallback_hit_1t", Unit::Ns, A_HIT),
+    kept("fallback_hit_2t", Unit::Ns, A_HIT),
+    kept("fallback_stale_open", Unit::Ns, &[Target::AtMost(1_000.0)]),
+    kept("fallback_pass", Unit::Ns, &[Target::AtMost(20.0)]),
+    kept("fallback_pass_post", Unit::Ns, &[]),
+    kept(
+        "fallback_redis_frozen",
+        Unit::Ns,
+        &[Target::OverFloor(5_000_000.0)],
+    ),
+    kept("fallback_coalesce", Unit::Calls, &[Target::AtMost(1.0)]),
+    kept("fallback_bytes", Unit::Ratio, &[Target::AtMost(1.25)]),
     heap("allocs_closed", Unit::Allocations, &[Target::AtMost(0.0)]),
     heap("allocs_open", Unit::Allocations, &[Target::AtMost(0.0)]),
     heap("bytes", Unit::Bytes, &[Target::AtMost(4096.0)]),
@@ -94,6 +122,15 @@ const fn pool(name: &'static str, targets: &'static [Target]) -> Row {
     Row {
         peers: POOLS,
         ..ns(name, targets)
+    }
+}
+
+const fn kept(name: &'static str, unit: Unit, targets: &'static [Target]) -> Row {
+    Row {
+        name,
+        unit,
+        peers: CACHES,
+        targets,
     }
 }
 

@@ -121,8 +121,8 @@ fn notes(measured: &Measured) -> Vec<String> {
 fn number(unit: Unit, value: f64) -> String {
     match unit {
         Unit::Ns => format!("{value:.1}"),
-        Unit::Allocations => format!("{value:.2}"),
-        Unit::Bytes => format!("{value:.0}"),
+        Unit::Allocations | Unit::Ratio => format!("{value:.2}"),
+        Unit::Bytes | Unit::Calls => format!("{value:.0}"),
     }
 }
 

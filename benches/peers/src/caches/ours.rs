@@ -1,0 +1,34 @@
+//! Our fallback, as it is measured.
+
+use resilience_core::{
+    HttpStatusFails,
+    config::{Config, FallbackConfig},
+    fallback::{Fallback, HttpFallbackLayer, HttpFallbackService, NoOther},
+};
+use tower::Layer;
+
+/// Our layer around a service that fails with `E`.
+pub type Ours<S, E> = HttpFallbackService<S, E, HttpStatusFails, NoOther>;
+
+/// Settings: all defaults, but for memory for every answer of a bench.
+#[must_use]
+pub fn keeps_for(ttl: &str) -> FallbackConfig {
+    let text = format!("fallback: {{ttl: {ttl}, memory: 4GiB}}");
+    let config = Config::parse("bench.yaml", &text, []).expect("these settings are allowed");
+    config.fallback("rates").clone()
+}
+
+/// A fallback whose answers are fresh for longer than any bench takes.
+#[must_use]
+pub fn fallback() -> Fallback {
+    Fallback::new("rates", &keeps_for("1h"))
+}
+
+/// Our layer around a service.
+#[must_use]
+pub fn ours<S, E>(fallback: Fallback, origin: S) -> Ours<S, E>
+where
+    E: Send + Sync + 'static,
+{
+    HttpFallbackLayer::new(fallback).layer(origin)
+}
