@@ -22,7 +22,7 @@ const CALLERS: usize = 1_000;
 /// is waited for.
 pub(super) fn bytes_held(answers: u32) -> Value {
     let runtime = runtime();
-    let ours: Ours<_, Failed> = caches::ours(caches::fallback(), Origin::TERSE);
+    let ours: Ours<_> = caches::ours(caches::fallback(), Origin::TERSE);
     let most = usize::try_from(answers).expect("a few");
     let tower_resilience = caches::tower_resilience(most, Origin::TERSE);
     let moka = caches::moka(u64::from(answers), Origin::TERSE);
@@ -67,7 +67,7 @@ pub(super) fn calls_for_a_thousand() -> Value {
     let origin = || Counting::new(opened.clone());
     let mut all = Vec::new();
     let asked = origin();
-    let ours: Ours<_, Failed> = caches::ours(caches::fallback(), asked.clone());
+    let ours: Ours<_> = caches::ours(caches::fallback(), asked.clone());
     all.push((asked, crowd(&runtime, &ours)));
     let asked = origin();
     let peer = caches::tower_resilience(10, asked.clone());
