@@ -2,7 +2,7 @@
 //! `fallback_coalesce`.
 
 use http::{Method, Request, Response};
-use resilience_peers::caches::{self, Body, Counting, Failed, Origin, Ours, ask, request};
+use resilience_peers::caches::{self, Body, Counting, Origin, Ours, ask, request};
 use serde_json::{Value, json};
 use tokio::{
     runtime::{Builder, Runtime},
