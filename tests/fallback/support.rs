@@ -95,6 +95,24 @@ pub(crate) async fn read_soon_of(second: &SecondLevel, name: &str, key: &[u8]) -
     }
 }
 
+/// Reads what cannot be read until so many such reads are counted.
+pub(crate) async fn is_unreadable(second: &SecondLevel, key: &str, counted: u64) {
+    let until = Instant::now() + SOON;
+    while second.snapshot().unreadable < counted {
+        assert_eq!(read(second, key).await, None, "{key}");
+        assert!(Instant::now() < until, "never: {:?}", second.snapshot());
+    }
+    assert_eq!(second.snapshot().unreadable, counted, "{key}");
+}
+
+/// Nothing has failed but for reads that took too long, as they do where the machine
+/// is busy.
+pub(crate) fn is_well(second: &SecondLevel) {
+    let error = second.snapshot().last_error;
+    let well = error.as_ref().is_none_or(|error| error.kind == "timeout");
+    assert!(well, "{error:?}");
+}
+
 /// Waits until it is so.
 pub(crate) async fn until(what: &str, is: impl Fn() -> bool) {
     let until = Instant::now() + SOON;

@@ -41,7 +41,9 @@ const LEAST_BYTES: u64 = 1 << 20;
 /// Keeps records in one file, which belongs to one process at a time.
 ///
 /// The file is no larger than its bound, but for moments: when it is full, the
-/// records that were written first go first. Each batch is synced to the disk.
+/// records that were written first go first. A full one has a quarter to a half of
+/// the bound in records; the rest is pages that are not full and room for the next
+/// batch. Each batch is synced to the disk.
 /// What the system refuses later (a full disk) closes the file, and each batch that
 /// comes then tries to open it again.
 ///
