@@ -29,6 +29,8 @@ pub(super) struct Queue {
     writing: Batch,
     /// Of both.
     bytes: usize,
+    /// How often a key was forgotten or a prefix cleared.
+    forgotten: u64,
 }
 
 /// The clears come first, then the wishes: a wish older than a clear of its prefix
@@ -100,6 +102,7 @@ impl Queue {
     /// Has a wish wait, in place of an older one of its key. `false` if there is no
     /// room for it: then nothing of the key waits.
     pub(super) fn put(&mut self, key: Bytes, wish: Wish) -> bool {
+        self.forgotten += u64::from(wish == Wish::Forget);
         if let Some(older) = self.waiting.wishes.remove(&key) {
             self.bytes -= size(&key, &older);
         }
@@ -120,6 +123,7 @@ impl Queue {
 
     /// Has a prefix cleared; what waits of it is gone.
     pub(super) fn clear(&mut self, prefix: Bytes) {
+        self.forgotten += 1;
         let bytes = &mut self.bytes;
         self.waiting.wishes.retain(|key, wish| {
             let stays = !key.starts_with(&prefix);
@@ -140,6 +144,12 @@ impl Queue {
             Ahead::Unknown => self.writing.ahead(key),
             known => known,
         }
+    }
+
+    /// How often anything was forgotten. Whoever reads and finds it moved may hold
+    /// what was forgotten, and written, meanwhile.
+    pub(super) const fn forgotten(&self) -> u64 {
+        self.forgotten
     }
 
     /// Takes all that waits, to be written. It stays readable until

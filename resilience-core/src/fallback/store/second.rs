@@ -108,13 +108,14 @@ impl SecondLevel {
             ..
         } = &*self.handle.shared;
         let stored_key = stored_key(name, key);
-        let found = match queue.lock().ahead(&stored_key) {
-            Ahead::Kept(record) => Some(Some(record)),
-            Ahead::Gone => Some(None),
-            Ahead::Unknown => None,
+        let (ahead, forgotten) = {
+            let queue = queue.lock();
+            (queue.ahead(&stored_key), queue.forgotten())
         };
-        if let Some(found) = found {
-            return tally(health, found);
+        match ahead {
+            Ahead::Kept(record) => return tally(health, Some(record)),
+            Ahead::Gone => return tally(health, None),
+            Ahead::Unknown => {}
         }
         let read = self.ask(store.as_ref(), &stored_key).await;
         health.read(read.as_ref().map(|_| ()), place);
@@ -127,10 +128,13 @@ impl SecondLevel {
             }
         });
         // Overtaken while it was on its way.
-        let record = match queue.lock().ahead(&stored_key) {
-            Ahead::Kept(newer) => Some(newer),
-            Ahead::Gone => None,
-            Ahead::Unknown => record,
+        let record = {
+            let queue = queue.lock();
+            match queue.ahead(&stored_key) {
+                Ahead::Kept(newer) => Some(newer),
+                Ahead::Gone => None,
+                Ahead::Unknown => record.filter(|_| queue.forgotten() == forgotten),
+            }
         };
         tally(health, record)
     }

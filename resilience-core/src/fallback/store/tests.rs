@@ -198,7 +198,9 @@ async fn forgotten_and_cleared_is_gone_at_once_and_later_from_the_store() {
 
 #[tokio::test]
 async fn what_is_forgotten_while_it_is_read_is_not_served() {
-    let (second, inside) = second();
+    let fake = Fake::default();
+    let inside = Arc::clone(&fake.0);
+    let second = SecondLevel::with_deadline(fake, LONG);
     keep(&second, "rates", "old");
     assert!(second.flush(LONG));
     let gate = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -207,6 +209,8 @@ async fn what_is_forgotten_while_it_is_read_is_not_served() {
     let meanwhile = async {
         begun.notified().await;
         second.forget("rates", &eur());
+        // Written already when the read is back.
+        assert!(second.flush(LONG));
         let_go.notify_one();
     };
     let (found, ()) = tokio::join!(read(&second, "rates"), meanwhile);
