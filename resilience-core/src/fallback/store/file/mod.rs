@@ -44,8 +44,8 @@ const LEAST_BYTES: u64 = 1 << 20;
 /// records that were written first go first. A full one has a quarter to a half of
 /// the bound in records; the rest is pages that are not full and room for the next
 /// batch. Each batch is synced to the disk.
-/// What the system refuses later (a full disk) closes the file, and each batch that
-/// comes then tries to open it again.
+/// What the system refuses later (a full disk) closes the file; batches, and now and
+/// then a read, try to open it again.
 ///
 /// # Example
 ///
@@ -71,6 +71,8 @@ struct Inner {
     database: RwLock<Option<Open>>,
     /// Why it is not open.
     why_closed: Mutex<String>,
+    /// Held by the one who opens it: to open it twice is to find it locked.
+    opening: Mutex<()>,
     /// A read found something that cannot be; the next write looks into it.
     suspect: AtomicBool,
 }
@@ -99,8 +101,8 @@ impl FileStore {
         Ok(store)
     }
 
-    /// The same without opening it: the first batch that is to be written does, or
-    /// one of those after it. For when [`open`](Self::open) has failed and a service
+    /// The same without opening it: the first read or batch does, or one of those
+    /// after it. For when [`open`](Self::open) has failed and a service
     /// goes on without: it has its file as soon as what was in the way is gone.
     #[must_use]
     pub fn later(path: impl Into<PathBuf>, most_bytes: u64) -> Self {
@@ -109,6 +111,7 @@ impl FileStore {
             most_bytes: most_bytes.max(LEAST_BYTES),
             database: RwLock::new(None),
             why_closed: Mutex::new("it has not been opened yet".to_owned()),
+            opening: Mutex::new(()),
             suspect: AtomicBool::new(false),
         });
         Self {
@@ -121,6 +124,14 @@ impl FileStore {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.inner.path
+    }
+}
+
+/// Closes the file now, for whoever opens it next: the thread that reads ends a
+/// little later.
+impl Drop for FileStore {
+    fn drop(&mut self) {
+        self.inner.close("the store is gone".to_owned());
     }
 }
 
@@ -158,7 +169,16 @@ impl Store for FileStore {
 }
 
 impl Inner {
+    fn is_open(&self) -> bool {
+        self.database.read().is_some()
+    }
+
+    /// Opens it unless it is open.
     fn open(&self, wait: Wait) -> Result<(), OpenError> {
+        let _one = self.opening.lock();
+        if self.is_open() {
+            return Ok(());
+        }
         let opened = open::open(&self.path, self.most_bytes, wait);
         let opened = opened.inspect_err(|error| *self.why_closed.lock() = error.to_string())?;
         // ordering: Relaxed. It is a hint; the lock orders what matters.

@@ -7,16 +7,21 @@ use std::{
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::{Inner, failed};
+use super::{Inner, failed, open::Wait};
 use crate::fallback::store::{StoreError, StoreFuture};
 
 /// Reads that wait at most. Each takes microseconds while the disk is well.
 const MOST_WAITING: usize = 1_024;
+
+/// How often a closed file is tried for those who read: during an outage nothing is
+/// written, and then it is needed most.
+const TRY_EVERY: Duration = Duration::from_millis(250);
 
 type Answer = Result<Option<Bytes>, StoreError>;
 
@@ -59,10 +64,18 @@ fn gone() -> StoreError {
 }
 
 fn run(inner: &Inner, questions: &Receiver<Question>) {
+    let mut tried: Option<Instant> = None;
     for Question { key, answer } in questions {
         // Who has waited too long is gone, and so is the reason to read.
-        if !answer.is_closed() {
-            let _ = answer.send(inner.read(&key));
+        if answer.is_closed() {
+            continue;
+        }
+        let _ = answer.send(inner.read(&key));
+        // After the answer: it may take longer than anybody waits for one.
+        if !inner.is_open() && tried.is_none_or(|at| at.elapsed() >= TRY_EVERY) {
+            // Why not is kept, and told to who asks next.
+            let _ = inner.open(Wait::No);
+            tried = Some(Instant::now());
         }
     }
 }

@@ -307,3 +307,24 @@ fn a_store_that_could_not_open_its_file_does_so_when_it_can() {
     assert_eq!(written(&store), Ok(1));
     assert!(read(&store, "a").is_some());
 }
+
+/// During an outage nothing is written, and what is stored is needed.
+#[tokio::test]
+async fn a_store_that_could_not_open_its_file_does_so_for_those_who_read() {
+    let ground = Ground::new();
+    let predecessor = ground.open();
+    write(&predecessor, &[change("EUR", b"1.08".to_vec())]);
+    let store = FileStore::later(ground.path(), 16 * MIB);
+    let locked = store.read(b"EUR").await.unwrap_err();
+    assert_eq!(locked.label(), "failed");
+    drop(predecessor);
+    let until = std::time::Instant::now() + LONG;
+    let found = loop {
+        match store.read(b"EUR").await {
+            Ok(found) => break found,
+            Err(error) => assert!(std::time::Instant::now() < until, "{error}"),
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(found.unwrap(), "1.08");
+}
