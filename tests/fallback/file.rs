@@ -7,7 +7,7 @@ use resilience_examples::{ChildProcess, Program, process::find_binary, process::
 
 use crate::{
     storm::writer,
-    support::{SOON, dearest, in_an_hour, keep, read, read_soon, record, store, until},
+    support::{SOON, flush, in_an_hour, is_cheap, keep, read, read_soon, record, store, until},
 };
 
 const FILE_SIZE: u64 = 16 << 20;
@@ -25,12 +25,12 @@ async fn a_file_that_another_process_has_is_refused_and_taken_when_that_one_is_g
     let second = SecondLevel::new(FileStore::later(&path, FILE_SIZE));
     keep(&second, "EUR", "1.08");
     until("it is told", || !second.snapshot().up).await;
-    dearest("locked", &second).await;
+    is_cheap("locked", &second).await;
     assert_eq!(read(&second, "EUR").await.as_deref(), Some("1.08"));
     let why = second.snapshot().last_error.unwrap().message;
     assert!(why.contains("used by another process"), "{why}");
     drop(holder);
-    assert!(second.flush(SOON));
+    flush(&second).await;
     assert_eq!(read_soon(&second, "EUR").await, "1.08");
     let picture = second.snapshot();
     assert_eq!((picture.written, picture.not_written), (1, 0));
@@ -54,7 +54,7 @@ async fn a_read_costs_little_also_while_a_batch_is_synced() {
             }
         })
     };
-    dearest("file, while it is written to", &second).await;
+    is_cheap("file, while it is written to", &second).await;
     writing.await.unwrap();
     let picture = second.snapshot();
     assert_eq!((picture.written, picture.not_written), (1_000, 0));
@@ -85,7 +85,7 @@ async fn a_record_of_another_version_is_skipped_and_counted() {
     let picture = second.snapshot();
     assert_eq!((picture.unreadable, picture.read_failures), (3, 0));
     assert!(picture.up);
-    store(&second, "older", "1.08");
+    store(&second, "older", "1.08").await;
     assert_eq!(read(&second, "older").await.as_deref(), Some("1.08"));
 }
 

@@ -8,24 +8,26 @@ use resilience_core::fallback::{
 };
 
 use crate::support::{
-    SOON, dearest, in_an_hour, keep, now_ms, on_redis, read, record, server, store, until,
+    SOON, flush, in_an_hour, is_cheap, keep, now_ms, on_redis, read, read_soon, read_soon_of,
+    record, server, store, until,
 };
 
 #[tokio::test]
 async fn an_answer_of_one_process_is_there_for_the_others() {
     let server = server().await;
     let (one, other) = (on_redis(&server.url()), on_redis(&server.url()));
-    store(&one, "EUR", "1.08");
-    assert_eq!(read(&other, "EUR").await.as_deref(), Some("1.08"));
+    store(&one, "EUR", "1.08").await;
+    assert_eq!(read_soon(&other, "EUR").await, "1.08");
     assert_eq!(read(&other, "GBP").await, None);
-    store(&one, "EUR", "1.09");
-    assert_eq!(read(&other, "EUR").await.as_deref(), Some("1.09"));
+    store(&one, "EUR", "1.09").await;
+    assert_eq!(read_soon(&other, "EUR").await, "1.09");
     one.forget("rates", &Key::from("EUR"));
-    assert!(one.flush(SOON));
+    flush(&one).await;
     assert_eq!(read(&other, "EUR").await, None);
     let picture = other.snapshot();
     assert_eq!(picture.kind, "redis");
     assert_eq!(picture.place, format!("127.0.0.1:{}", server.port()));
+    // As many as failed because the machine was busy were tried again.
     assert_eq!((picture.read_hits, picture.read_misses), (2, 2));
     assert!(picture.up && picture.last_error.is_none(), "{picture:?}");
     assert_eq!(one.snapshot().written, 2);
@@ -51,23 +53,22 @@ async fn keys_of_any_bytes_and_any_length_are_kept_and_a_clear_takes_one_fallbac
         let key = Key::from(number.to_string());
         second.keep("rates", &key, record("x"), in_an_hour());
     }
-    assert!(second.flush(SOON));
+    flush(&second).await;
     let other = on_redis(&server.url());
     for name in names {
         for key in keys {
-            let found = other.read(name, &Key::from(key)).await.unwrap();
-            assert_eq!(found.payload, name);
+            assert_eq!(read_soon_of(&other, name, key).await, name);
         }
     }
     second.clear("r*s");
-    assert!(second.flush(SOON));
+    flush(&second).await;
     assert_eq!(server.command("DBSIZE").await.unwrap(), ":3012");
     assert!(other.read("r*s", &Key::from("EUR")).await.is_none());
     second.clear("rates");
-    assert!(second.flush(SOON));
+    flush(&second).await;
     assert_eq!(server.command("DBSIZE").await.unwrap(), ":8");
     for name in ["rates2", "r?tes"] {
-        assert!(other.read(name, &Key::from("EUR")).await.is_some());
+        assert_eq!(read_soon_of(&other, name, b"EUR").await, name);
     }
 }
 
@@ -136,7 +137,7 @@ async fn a_read_costs_little_also_while_much_is_written() {
             }
         })
     };
-    dearest("while it is written to", &second).await;
+    is_cheap("while it is written to", &second).await;
     writing.await.unwrap();
     assert_eq!(second.snapshot().not_written, 0);
 }

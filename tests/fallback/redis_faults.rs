@@ -15,7 +15,8 @@ use resilience_core::{fallback::store::SecondLevel, snapshot::StoreSnapshot};
 use resilience_examples::{Proxy, RedisOptions, TemporaryRedis};
 
 use crate::support::{
-    SOON, dearest, keep, on_redis, read, read_soon, record, server, server_with, store, until,
+    SOON, flush, is_cheap, keep, on_redis, read, read_soon, record, server, server_with, store,
+    until,
 };
 
 fn why(second: &SecondLevel) -> String {
@@ -26,13 +27,9 @@ fn why(second: &SecondLevel) -> String {
 
 /// Stored now, after whatever it was.
 async fn works_again(second: &SecondLevel) {
-    keep(second, "afterwards", "1.10");
-    until("it is written", || {
-        let picture = second.snapshot();
-        picture.pending == 0 && picture.up
-    })
-    .await;
+    store(second, "afterwards", "1.10").await;
     assert_eq!(read_soon(second, "afterwards").await, "1.10");
+    assert!(second.snapshot().up, "{:?}", second.snapshot());
 }
 
 #[tokio::test]
@@ -41,14 +38,14 @@ async fn absent() {
     server.kill();
     let second = on_redis(&server.url());
     keep(&second, "EUR", "1.08");
-    dearest("absent", &second).await;
+    is_cheap("absent", &second).await;
     until("it is told", || !second.snapshot().up).await;
     assert!(why(&second).contains("refused"), "{}", why(&second));
-    assert_eq!(read(&second, "EUR").await.as_deref(), Some("1.08"));
+    assert_eq!(read_soon(&second, "EUR").await, "1.08");
     server.restart().await.unwrap();
     works_again(&second).await;
     let other = on_redis(&server.url());
-    assert_eq!(read(&other, "EUR").await.as_deref(), Some("1.08"));
+    assert_eq!(read_soon(&other, "EUR").await, "1.08");
     assert_eq!(second.snapshot().not_written, 0);
 }
 
@@ -57,9 +54,9 @@ async fn slow() {
     let server = server().await;
     let proxy = Proxy::start(([127, 0, 0, 1], server.port()).into()).unwrap();
     let second = on_redis(&format!("redis://{}", proxy.address()));
-    store(&second, "EUR", "1.08");
+    store(&second, "EUR", "1.08").await;
     proxy.set_latency(Duration::from_millis(50), Duration::from_millis(50));
-    dearest("slow", &second).await;
+    is_cheap("slow", &second).await;
     assert!(why(&second).contains("did not answer within 4ms"));
     proxy.set_latency(Duration::ZERO, Duration::ZERO);
     works_again(&second).await;
@@ -69,11 +66,11 @@ async fn slow() {
 async fn frozen() {
     let server = server().await;
     let second = on_redis(&server.url());
-    store(&second, "EUR", "1.08");
-    assert_eq!(read(&second, "EUR").await.as_deref(), Some("1.08"));
+    store(&second, "EUR", "1.08").await;
+    assert_eq!(read_soon(&second, "EUR").await, "1.08");
     server.freeze();
     keep(&second, "GBP", "0.85");
-    dearest("frozen", &second).await;
+    is_cheap("frozen", &second).await;
     assert!(why(&second).contains("did not answer within"));
     server.thaw();
     works_again(&second).await;
@@ -86,7 +83,7 @@ async fn frozen_from_the_start() {
     let server = server().await;
     server.freeze();
     let second = on_redis(&server.url());
-    dearest("frozen from the start", &second).await;
+    is_cheap("frozen from the start", &second).await;
     server.thaw();
     works_again(&second).await;
 }
@@ -96,16 +93,16 @@ async fn full() {
     let settings = [("maxmemory", "3mb"), ("maxmemory-policy", "noeviction")];
     let server = server_with(&settings).await;
     let second = on_redis(&server.url());
-    store(&second, "EUR", "1.08");
+    store(&second, "EUR", "1.08").await;
     let large = "x".repeat(1 << 20);
     for number in 0..4 {
         keep(&second, &number.to_string(), &large);
     }
     until("it is told", || !second.snapshot().up).await;
     assert!(why(&second).contains("maxmemory"), "{}", why(&second));
-    dearest("full", &second).await;
+    is_cheap("full", &second).await;
     // What is in it is still read, and what is not in it waits.
-    assert_eq!(read(&second, "EUR").await.as_deref(), Some("1.08"));
+    assert_eq!(read_soon(&second, "EUR").await, "1.08");
     assert!(!second.snapshot().up, "a read does not hide it");
     assert_eq!(second.snapshot().pending, 4);
     server.command("CONFIG SET maxmemory 0").await.unwrap();
@@ -122,10 +119,10 @@ async fn full() {
 async fn flushed() {
     let server = server().await;
     let second = on_redis(&server.url());
-    store(&second, "EUR", "1.08");
+    store(&second, "EUR", "1.08").await;
     server.command("FLUSHALL").await.unwrap();
     assert_eq!(read(&second, "EUR").await, None);
-    dearest("flushed", &second).await;
+    is_cheap("flushed", &second).await;
     assert!(second.snapshot().up, "an empty store is a store");
     works_again(&second).await;
 }
@@ -134,17 +131,19 @@ async fn flushed() {
 async fn restarted_on_the_same_port_without_one_failed_read() {
     let mut server = server().await;
     let second = on_redis(&server.url());
-    store(&second, "EUR", "1.08");
+    store(&second, "EUR", "1.08").await;
     for _ in 0..3 {
         // Longer than between two dials.
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert_eq!(read(&second, "nobody's").await, None);
         server.restart().await.unwrap();
     }
+    tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(read(&second, "EUR").await, None);
-    assert_eq!(second.snapshot().read_failures, 0);
-    store(&second, "EUR", "1.09");
-    assert_eq!(read(&second, "EUR").await.as_deref(), Some("1.09"));
+    let picture = second.snapshot();
+    assert_eq!(picture.read_failures, 0, "{picture:?}");
+    store(&second, "EUR", "1.09").await;
+    assert_eq!(read_soon(&second, "EUR").await, "1.09");
 }
 
 #[tokio::test]
@@ -152,8 +151,8 @@ async fn connections_that_the_other_end_has_forgotten() {
     let server = server().await;
     let proxy = Proxy::start(([127, 0, 0, 1], server.port()).into()).unwrap();
     let second = on_redis(&format!("redis://{}", proxy.address()));
-    store(&second, "EUR", "1.08");
-    assert_eq!(read(&second, "EUR").await.as_deref(), Some("1.08"));
+    store(&second, "EUR", "1.08").await;
+    assert_eq!(read_soon(&second, "EUR").await, "1.08");
     proxy.half_open();
     assert_eq!(read(&second, "EUR").await, None);
     assert_eq!(read_soon(&second, "EUR").await, "1.08");
@@ -194,7 +193,7 @@ async fn answering_garbage() {
         let proxy = Proxy::start(([127, 0, 0, 1], port).into()).unwrap();
         let second = on_redis(&format!("redis://{}", proxy.address()));
         let what = format!("garbage {}", noise.escape_ascii());
-        dearest(&what, &second).await;
+        is_cheap(&what, &second).await;
         let picture = second.snapshot();
         assert_eq!(picture.read_hits, 0, "{picture:?}");
         assert!(picture.read_failures + picture.unreadable > 0);
@@ -218,7 +217,7 @@ async fn asking_for_a_password_that_it_does_not_get() {
         let server = TemporaryRedis::start(options).await.unwrap();
         let second = on_redis(&format!("redis://{given}127.0.0.1:{}", server.port()));
         keep(&second, "EUR", "1.08");
-        dearest("without its password", &second).await;
+        is_cheap("without its password", &second).await;
         until("it is told", || !second.snapshot().up).await;
         let said = format!("{} {second:?}", why(&second));
         assert!(
@@ -239,7 +238,7 @@ async fn asking_for_a_password_that_it_does_not_get() {
 async fn dying_while_many_read_at_once() {
     let mut server = server().await;
     let second = on_redis(&server.url());
-    store(&second, "EUR", "1.08");
+    store(&second, "EUR", "1.08").await;
     let readers: Vec<_> = (0..64)
         .map(|_| {
             let second = second.clone();
@@ -270,6 +269,6 @@ async fn an_end_in_order_writes_what_waits() {
     let other = on_redis(&server.url());
     assert_eq!(read_soon(&other, "EUR").await, "1.08");
     let began = std::time::Instant::now();
-    assert!(other.flush(SOON));
+    flush(&other).await;
     assert!(began.elapsed() < SOON / 2);
 }

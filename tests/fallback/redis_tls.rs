@@ -65,7 +65,7 @@ impl Ground {
 async fn a_server_that_a_file_of_roots_vouches_for_is_used_over_tls() {
     let ground = Ground::new().await;
     let second = ground.second("127.0.0.1", "ca.pem");
-    store(&second, "EUR", "1.08");
+    store(&second, "EUR", "1.08").await;
     let other = ground.second("127.0.0.1", "ca.pem");
     let mut found = read(&other, "EUR").await;
     if found.is_none() {

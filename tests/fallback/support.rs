@@ -11,8 +11,8 @@ use resilience_examples::{RedisOptions, TemporaryRedis};
 /// Long enough for a machine under load, and never waited for in full.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-/// What a read may cost. It is 5 ms; the rest is for a machine that is busy.
-pub(crate) const COSTS_AT_MOST: Duration = Duration::from_millis(50);
+/// What a read may cost, and one tick of the timer: 5 ms, of which 4 are waited.
+const COSTS_AT_MOST: Duration = Duration::from_millis(6);
 
 /// When an answer is useless: an hour from now.
 pub(crate) fn in_an_hour() -> u64 {
@@ -55,9 +55,16 @@ pub(crate) fn on_redis(url: &str) -> SecondLevel {
 }
 
 /// Keeps an answer of `rates` for an hour, and waits until it is stored.
-pub(crate) fn store(second: &SecondLevel, key: &str, payload: &str) {
+pub(crate) async fn store(second: &SecondLevel, key: &str, payload: &str) {
     keep(second, key, payload);
-    assert!(second.flush(SOON), "{:?}", second.snapshot());
+    flush(second).await;
+}
+
+/// Waits until all is stored. Not on this thread, which may be the network's.
+pub(crate) async fn flush(second: &SecondLevel) {
+    let flushing = second.clone();
+    let flushed = tokio::task::spawn_blocking(move || flushing.flush(SOON));
+    assert!(flushed.await.unwrap(), "{:?}", second.snapshot());
 }
 
 /// Keeps an answer of `rates` for an hour.
@@ -70,12 +77,18 @@ pub(crate) async fn read(second: &SecondLevel, key: &str) -> Option<String> {
     Some(String::from_utf8(found.payload.to_vec()).unwrap())
 }
 
-/// Reads until it is there. Reads of a store that was down are tried a second later.
+/// Reads until it is there: reads of a store that was down are tried a second later,
+/// and on a busy machine one takes too long.
 pub(crate) async fn read_soon(second: &SecondLevel, key: &str) -> String {
+    read_soon_of(second, "rates", key.as_bytes()).await
+}
+
+/// The same of any fallback and any key.
+pub(crate) async fn read_soon_of(second: &SecondLevel, name: &str, key: &[u8]) -> String {
     let until = Instant::now() + SOON;
     loop {
-        if let Some(found) = read(second, key).await {
-            return found;
+        if let Some(found) = second.read(name, &Key::from(key)).await {
+            return String::from_utf8(found.payload.to_vec()).unwrap();
         }
         assert!(Instant::now() < until, "never: {:?}", second.snapshot());
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -91,14 +104,20 @@ pub(crate) async fn until(what: &str, is: impl Fn() -> bool) {
     }
 }
 
-/// Reads a key that nobody has kept for a while, and gives what the dearest of all
-/// reads cost.
-pub(crate) async fn dearest(what: &str, second: &SecondLevel) -> Duration {
+/// Reads a key that nobody has kept, for a while. No read may be outrun by a timer that
+/// is set in the same moment: a machine that is busy delays both.
+pub(crate) async fn is_cheap(what: &str, second: &SecondLevel) {
     let mut costs = Vec::new();
     let until = Instant::now() + Duration::from_millis(2_500);
     while Instant::now() < until {
         let began = Instant::now();
-        assert_eq!(read(second, "nobody's").await, None);
+        // Set when it is first polled, after the read.
+        let late = async { tokio::time::sleep(COSTS_AT_MOST).await };
+        tokio::select! {
+            biased;
+            found = read(second, "nobody's") => assert_eq!(found, None),
+            () = late => panic!("{what}: a read took longer than {COSTS_AT_MOST:?}"),
+        }
         costs.push(began.elapsed());
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
@@ -109,6 +128,4 @@ pub(crate) async fn dearest(what: &str, second: &SecondLevel) -> Duration {
     let (dear, all) = (dear.count(), costs.len());
     let (worst, median) = (costs[all - 1], costs[all / 2]);
     eprintln!("{what}: the dearest of {all} reads {worst:?}, half {median:?}, {dear} above 1 ms");
-    assert!(worst < COSTS_AT_MOST, "{what}: a read took {worst:?}");
-    worst
 }

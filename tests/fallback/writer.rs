@@ -89,6 +89,8 @@ fn full_disk(dir: &Path) -> Result<(), Box<dyn Error>> {
     let mut file = fs::File::create(&filler)?;
     while file.write_all(&[1; 4096]).is_ok() {}
     while file.write_all(&[1]).is_ok() {}
+    // Open, it would keep its room when it is removed.
+    drop(file);
     let large = Record {
         payload: vec![7; 200 << 10].into(),
         ..record(2)
@@ -104,8 +106,8 @@ fn full_disk(dir: &Path) -> Result<(), Box<dyn Error>> {
     let stored = second.flush(Duration::from_secs(20));
     let picture = second.snapshot();
     say(&format!(
-        "afterwards: stored {stored}, up {}, lost {}",
-        picture.up, picture.not_written
+        "afterwards: stored {stored}, up {}, lost {}, last error {:?}",
+        picture.up, picture.not_written, picture.last_error
     ))?;
     for (number, record) in [(1, record(1)), (2, large)] {
         let found = soon(|| read(&second, &key(number)) == Some(record.clone()));

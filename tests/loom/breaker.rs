@@ -181,6 +181,54 @@ fn a_good_call_and_the_first_bad_one_of_a_time_window_do_not_miss_each_other() {
     });
 }
 
+/// However the change falls into the call that would have opened the short way.
+fn a_call_told_after_a_change_is_stale_in(
+    window: Window,
+    change: impl Fn(&CircuitBreaker) + Clone + Send + Sync + 'static,
+) {
+    model(3, move || {
+        let (breaker, _hand) = breaker(BreakerOptions {
+            window,
+            ..options()
+        });
+        let (first, second) = (
+            breaker.try_acquire().unwrap(),
+            breaker.try_acquire().unwrap(),
+        );
+        let (changed, change) = (breaker.clone(), change.clone());
+        let other = thread::spawn(move || change(&changed));
+        first.success();
+        other.join().unwrap();
+        let before = breaker.snapshot().totals.stale;
+        second.success();
+        assert_eq!(breaker.snapshot().totals.stale, before + 1);
+    });
+}
+
+fn reset(breaker: &CircuitBreaker) {
+    breaker.reset(&ByHand::default()).unwrap();
+}
+
+fn force_open(breaker: &CircuitBreaker) {
+    let forced = OverrideKind::ForcedOpen;
+    breaker
+        .set_override(forced, None, &ByHand::default())
+        .unwrap();
+}
+
+#[test]
+fn a_call_told_after_a_change_is_stale_also_where_the_one_before_opened_the_short_way() {
+    a_call_told_after_a_change_is_stale_in(Window::Calls(2), reset);
+    a_call_told_after_a_change_is_stale_in(Window::Calls(2), force_open);
+}
+
+#[test]
+fn the_same_in_a_time_window() {
+    let window = Window::Time(Duration::from_secs(10));
+    a_call_told_after_a_change_is_stale_in(window, reset);
+    a_call_told_after_a_change_is_stale_in(window, force_open);
+}
+
 #[test]
 fn one_of_two_that_ask_when_the_wait_is_over_is_the_probe() {
     model(3, || {

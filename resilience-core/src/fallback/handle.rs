@@ -27,7 +27,7 @@ use crate::{
 ///
 /// A handle: clones share everything. It answers nothing by itself: a
 /// [`FallbackLayer`](super::FallbackLayer) does, and all layers that are made
-/// with one handle, for the same types, share their answers.
+/// with one handle, for the same type of answer, share their answers.
 ///
 /// # Example
 ///
@@ -207,16 +207,15 @@ impl Fallback {
         }
     }
 
-    /// The shelf for answers of type `V` of calls that fail with `E`.
-    pub(crate) fn shelf<V, E>(&self) -> Arc<Shelf<V, E>>
+    /// The shelf for answers of type `V`.
+    pub(crate) fn shelf<V>(&self) -> Arc<Shelf<V>>
     where
         V: Send + Sync + 'static,
-        E: Send + Sync + 'static,
     {
         let mut shelves = self.inner.shelves.lock();
-        let shelf = shelves.entry(TypeId::of::<(V, E)>()).or_insert_with(|| {
+        let shelf = shelves.entry(TypeId::of::<V>()).or_insert_with(|| {
             let settings = self.inner.settings.load();
-            Arc::new(Shelf::<V, E>::new(settings.config.memory))
+            Arc::new(Shelf::<V>::new(settings.config.memory))
         });
         let shelf: Arc<dyn Any + Send + Sync> = Arc::clone(shelf).into_any();
         shelf.downcast().expect("found by its types")

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::breaker::ErrorsFail;
 
-/// Answers with the last good answer when a tower service fails: `V` is what it
-/// answers, `E` what it fails with.
+/// Answers with the last good answer when a tower service fails; `V` is what it
+/// answers.
 ///
 /// It goes around the breaker and the timeout, so that it sees their failures. What
 /// comes out is an [`Answered`](super::Answered), which says where it comes from. An
@@ -51,7 +51,7 @@ use crate::breaker::ErrorsFail;
 /// # Ok(())
 /// # }
 /// ```
-pub struct FallbackLayer<Req, V, E, K, C = ErrorsFail> {
+pub struct FallbackLayer<Req, V, K, C = ErrorsFail> {
     fallback: Fallback,
     key: K,
     classify: C,
@@ -59,7 +59,7 @@ pub struct FallbackLayer<Req, V, E, K, C = ErrorsFail> {
     weigh: Option<Arc<Weigh<V>>>,
     fixed: Option<Arc<Kept<V>>>,
     other: Option<Arc<Other<Req, V>>>,
-    types: PhantomData<fn(Req) -> E>,
+    types: PhantomData<fn(Req)>,
 }
 
 /// How many bytes a value has on the heap.
@@ -68,7 +68,7 @@ pub(super) type Weigh<V> = dyn Fn(&V) -> usize + Send + Sync;
 /// Begins a call of another service with a copy of the request.
 pub(super) type Other<Req, V> = dyn Fn(&Req) -> OtherFuture<V> + Send + Sync;
 
-impl<Req, V, E, K> FallbackLayer<Req, V, E, K>
+impl<Req, V, K> FallbackLayer<Req, V, K>
 where
     K: Fn(&Req) -> Option<Key>,
 {
@@ -90,11 +90,11 @@ where
     }
 }
 
-impl<Req, V, E, K, C> FallbackLayer<Req, V, E, K, C> {
+impl<Req, V, K, C> FallbackLayer<Req, V, K, C> {
     /// The same with another judgement of what is a failure. What is ignored is
     /// passed on, and what is stored stays.
     #[must_use]
-    pub fn classify<D>(self, classify: D) -> FallbackLayer<Req, V, E, K, D> {
+    pub fn classify<D>(self, classify: D) -> FallbackLayer<Req, V, K, D> {
         FallbackLayer {
             fallback: self.fallback,
             key: self.key,
@@ -151,14 +151,13 @@ impl<Req, V, E, K, C> FallbackLayer<Req, V, E, K, C> {
     }
 }
 
-impl<S, Req, V, E, K, C> Layer<S> for FallbackLayer<Req, V, E, K, C>
+impl<S, Req, V, K, C> Layer<S> for FallbackLayer<Req, V, K, C>
 where
     V: Send + Sync + 'static,
-    E: Send + Sync + 'static,
     K: Clone,
     C: Clone,
 {
-    type Service = FallbackService<S, Req, V, E, K, C>;
+    type Service = FallbackService<S, Req, V, K, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
         let code = self
@@ -178,7 +177,7 @@ where
 }
 
 // By hand: to derive it asks the same of all the types.
-impl<Req, V, E, K: Clone, C: Clone> Clone for FallbackLayer<Req, V, E, K, C> {
+impl<Req, V, K: Clone, C: Clone> Clone for FallbackLayer<Req, V, K, C> {
     fn clone(&self) -> Self {
         Self {
             fallback: self.fallback.clone(),
@@ -193,7 +192,7 @@ impl<Req, V, E, K: Clone, C: Clone> Clone for FallbackLayer<Req, V, E, K, C> {
     }
 }
 
-impl<Req, V, E, K, C> fmt::Debug for FallbackLayer<Req, V, E, K, C> {
+impl<Req, V, K, C> fmt::Debug for FallbackLayer<Req, V, K, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FallbackLayer")
             .field("fallback", &self.fallback)

@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    marker::PhantomData,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -30,14 +29,13 @@ use crate::{
 /// keep something ready, such as a slot of a bulkhead, for a call that memory answers.
 /// A call that has to be made is made with a clone of the inner service, which is asked
 /// then.
-pub struct FallbackService<S, Req, V, E, K, C> {
+pub struct FallbackService<S, Req, V, K, C> {
     inner: S,
-    shared: Arc<Shared<Req, V, E, K, C>>,
-    types: PhantomData<fn(Req) -> E>,
+    shared: Arc<Shared<Req, V, K, C>>,
 }
 
-pub(super) struct Shared<Req, V, E, K, C> {
-    pub(super) port: Arc<Port<V, E>>,
+pub(super) struct Shared<Req, V, K, C> {
+    pub(super) port: Arc<Port<V>>,
     pub(super) key: K,
     pub(super) classify: C,
     pub(super) weigh: Option<Arc<Weigh<V>>>,
@@ -45,17 +43,16 @@ pub(super) struct Shared<Req, V, E, K, C> {
     pub(super) other: Option<Arc<Other<Req, V>>>,
 }
 
-impl<S, Req, V, E, K, C> FallbackService<S, Req, V, E, K, C> {
-    pub(super) fn new(inner: S, shared: Shared<Req, V, E, K, C>) -> Self {
+impl<S, Req, V, K, C> FallbackService<S, Req, V, K, C> {
+    pub(super) fn new(inner: S, shared: Shared<Req, V, K, C>) -> Self {
         Self {
             inner,
             shared: Arc::new(shared),
-            types: PhantomData,
         }
     }
 }
 
-impl<S, Req, V, E, K, C> Service<Req> for FallbackService<S, Req, V, E, K, C>
+impl<S, Req, V, E, K, C> Service<Req> for FallbackService<S, Req, V, K, C>
 where
     S: Service<Req, Response = V, Error = E> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -90,7 +87,7 @@ where
                 ResponseFuture::hit(Answered::shared(value, served))
             }
             Look::Ask(asking) => {
-                let backup = self.backup(&request, asking);
+                let backup = self.backup::<E>(&request, asking);
                 let ask = Arc::clone(&self.shared.port).ask(
                     key,
                     Want::ALL,
@@ -111,16 +108,15 @@ where
     }
 }
 
-impl<S, Req, V, E, K, C> FallbackService<S, Req, V, E, K, C>
+impl<S, Req, V, K, C> FallbackService<S, Req, V, K, C>
 where
     S: Clone,
     V: Send + Sync + 'static,
-    E: Send + Sync + 'static,
     K: Send + Sync + 'static,
-    C: Classify<V, E> + Send + Sync + 'static,
+    C: Send + Sync + 'static,
     Req: Send + 'static,
 {
-    fn exchange(&self, request: Req) -> Call<S, Req, V, E, K, C> {
+    fn exchange(&self, request: Req) -> Call<S, Req, V, K, C> {
         Call {
             inner: self.inner.clone(),
             request,
@@ -128,7 +124,10 @@ where
         }
     }
 
-    fn backup(&self, request: &Req, asking: Asking) -> Backup<V, V> {
+    fn backup<E>(&self, request: &Req, asking: Asking) -> Backup<V, V>
+    where
+        C: Classify<V, E>,
+    {
         let shared = &self.shared;
         match asking.strategy {
             _ if !asking.enabled => Backup::Off,
@@ -137,7 +136,7 @@ where
                 let (call, shared) = (other(request), Arc::clone(shared));
                 let judged: OtherFuture<V> = Box::pin(async move {
                     let value = call.await?;
-                    match shared.classify.classify(Ok(&value)) {
+                    match Classify::<V, E>::classify(&shared.classify, Ok(&value)) {
                         Outcome::Failure(class) => {
                             Err(format!("its answer is a failure ({class})").into())
                         }
@@ -152,13 +151,13 @@ where
 }
 
 /// A call of the inner service, not made yet.
-struct Call<S, Req, V, E, K, C> {
+struct Call<S, Req, V, K, C> {
     inner: S,
     request: Req,
-    shared: Arc<Shared<Req, V, E, K, C>>,
+    shared: Arc<Shared<Req, V, K, C>>,
 }
 
-impl<S, Req, V, E, K, C> Exchange<V, E> for Call<S, Req, V, E, K, C>
+impl<S, Req, V, E, K, C> Exchange<V> for Call<S, Req, V, K, C>
 where
     S: Service<Req, Response = V, Error = E> + Send + 'static,
     S::Future: Send + 'static,
@@ -168,6 +167,7 @@ where
     K: Send + Sync + 'static,
     C: Classify<V, E> + Send + Sync + 'static,
 {
+    type Error = E;
     type Own = V;
 
     fn redirect(&self, _: &V) -> Option<Key> {
@@ -202,17 +202,16 @@ where
 }
 
 // By hand: to derive it asks the same of all the types.
-impl<S: Clone, Req, V, E, K, C> Clone for FallbackService<S, Req, V, E, K, C> {
+impl<S: Clone, Req, V, K, C> Clone for FallbackService<S, Req, V, K, C> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
             shared: Arc::clone(&self.shared),
-            types: PhantomData,
         }
     }
 }
 
-impl<S: fmt::Debug, Req, V, E, K, C> fmt::Debug for FallbackService<S, Req, V, E, K, C> {
+impl<S: fmt::Debug, Req, V, K, C> fmt::Debug for FallbackService<S, Req, V, K, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FallbackService")
             .field("inner", &self.inner)

@@ -90,9 +90,9 @@ impl<V> Found<V> {
 }
 
 /// The answers of one type of one service.
-pub(crate) struct Shelf<V, E> {
+pub(crate) struct Shelf<V> {
     memory: Memory<Key, Kept<V>>,
-    pub(super) flights: Flights<Key, Arc<Ran<V, E>>>,
+    pub(super) flights: Flights<Key, Arc<Ran<V>>>,
     marks: Marks,
     oldest: Mutex<Option<Oldest>>,
 }
@@ -135,10 +135,9 @@ impl<V> Default for Changes<V> {
 /// What has to be dropped when the lock is free.
 pub(super) type Left<V> = Gone<Key, Kept<V>>;
 
-impl<V, E> Shelf<V, E>
+impl<V> Shelf<V>
 where
     V: Send + Sync + 'static,
-    E: Send + Sync + 'static,
 {
     pub(super) fn new(most_bytes: u64) -> Self {
         Self {
@@ -237,10 +236,9 @@ pub(super) trait AnyShelf: Any + Send + Sync {
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
-impl<V, E> AnyShelf for Shelf<V, E>
+impl<V> AnyShelf for Shelf<V>
 where
     V: Send + Sync + 'static,
-    E: Send + Sync + 'static,
 {
     fn purge(&self, also: &dyn Fn()) -> u64 {
         let left = self.flights.without_any(|| {
@@ -296,7 +294,7 @@ where
     }
 }
 
-impl<V, E> fmt::Debug for Shelf<V, E> {
+impl<V> fmt::Debug for Shelf<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shelf").finish_non_exhaustive()
     }

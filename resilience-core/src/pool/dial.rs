@@ -191,6 +191,15 @@ impl ConnectError {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn of_kind(kind: ConnectErrorKind) -> Self {
+        Self {
+            kind,
+            message: kind.to_string(),
+            source: None,
+        }
+    }
+
     pub(super) fn timeout(after: Duration) -> Self {
         Self {
             kind: ConnectErrorKind::Timeout,

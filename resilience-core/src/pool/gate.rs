@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use super::dial::ConnectError;
+use super::dial::{ConnectError, ConnectErrorKind};
 use crate::snapshot::{ConnectErrorSnapshot, ServerState};
 
 /// Dials at once while the server is well: a backend takes the server some
@@ -21,6 +21,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(25);
 /// The longest one. A server that is back is found this late at worst; fourteen
 /// dials a second are nothing to it.
 const LONGEST_PAUSE: Duration = Duration::from_millis(70);
+/// So long after the pauses began anew for a server that is starting up, they do
+/// not again: one that crashes while it starts is not dialled faster for it.
+const ANEW_AT_MOST_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct Gate(Mutex<State>);
@@ -33,6 +36,8 @@ struct State {
     /// Dials that failed in a row, and when the last one did.
     failures: u32,
     failed_at: Instant,
+    /// When the pauses last began anew.
+    anew_at: Option<Instant>,
 }
 
 impl Gate {
@@ -43,6 +48,7 @@ impl Gate {
             last_error: None,
             failures: 0,
             failed_at: Instant::now(),
+            anew_at: None,
         }))
     }
 
@@ -83,6 +89,10 @@ impl Gate {
         let mut state = self.0.lock();
         state.failures = state.failures.saturating_add(1);
         state.failed_at = Instant::now();
+        if state.begins_to_start(error) {
+            state.failures = 1;
+            state.anew_at = Some(state.failed_at);
+        }
         state.last_error = Some((Timestamp::now(), error.clone()));
         let news = state.server != ServerState::Down;
         state.becomes(ServerState::Down);
@@ -113,6 +123,17 @@ impl Gate {
 }
 
 impl State {
+    /// Nobody listened, and now a server says that it is starting up: it will be
+    /// there in a moment, so the pauses are short again.
+    fn begins_to_start(&self, error: &ConnectError) -> bool {
+        let last = self.last_error.as_ref().map(|(_, last)| last.kind());
+        last == Some(ConnectErrorKind::Refused)
+            && error.kind() == ConnectErrorKind::StartingUp
+            && self
+                .anew_at
+                .is_none_or(|at| self.failed_at.duration_since(at) >= ANEW_AT_MOST_EVERY)
+    }
+
     fn becomes(&mut self, server: ServerState) {
         if self.server != server {
             self.server = server;
@@ -180,6 +201,24 @@ mod tests {
             }
         }
         assert!((0..1_000).all(|_| jittered(LONGEST_PAUSE) <= LONGEST_PAUSE.mul_f64(1.1)));
+    }
+
+    #[test]
+    fn a_server_that_begins_to_start_is_dialled_in_short_steps_once() {
+        let failed = ConnectError::of_kind;
+        let gate = Gate::new();
+        let failures = || gate.0.lock().failures;
+        for _ in 0..20 {
+            gate.down(&failed(ConnectErrorKind::Refused));
+        }
+        gate.down(&failed(ConnectErrorKind::StartingUp));
+        assert_eq!(failures(), 1);
+        gate.down(&failed(ConnectErrorKind::StartingUp));
+        assert_eq!(failures(), 2, "it is still starting");
+        // It crashes while it starts, over and over.
+        gate.down(&failed(ConnectErrorKind::Refused));
+        gate.down(&failed(ConnectErrorKind::StartingUp));
+        assert_eq!(failures(), 4);
     }
 
     #[test]

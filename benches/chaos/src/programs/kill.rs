@@ -29,7 +29,8 @@ pub(crate) enum Outage {
 pub(crate) struct Killed {
     /// Calls that failed from the kill until everybody was served again.
     pub(crate) errors: f64,
-    /// Those of them that had begun after the kill.
+    /// Those of them that had begun when the last backend was dead: whatever began
+    /// while one after the other was being killed may have been in flight.
     pub(crate) later_errors: f64,
     /// From the first connection that the server let in.
     pub(crate) first_success_ms: f64,
@@ -68,6 +69,7 @@ pub(crate) async fn kill<S: Subject>(
     let dials_before = proxy.as_ref().map(Proxy::accepted);
     let killed = Instant::now();
     ground.postgres.kill();
+    let dead = Instant::now();
     let dials = match proxy.as_ref().zip(dials_before) {
         Some((proxy, before)) => Some(count_dials(proxy, before, killed, down).await),
         None => None,
@@ -81,7 +83,7 @@ pub(crate) async fn kill<S: Subject>(
     for error in errors.iter().filter(|_| verbose()).take(20) {
         eprintln!("      {}", error.text);
     }
-    let later = errors.iter().filter(|error| error.call_began > killed);
+    let later = errors.iter().filter(|error| error.call_began > dead);
     let later_errors = count(later.count());
     let acknowledged = crowd.stop(GIVE_UP).await;
     drop(subject);

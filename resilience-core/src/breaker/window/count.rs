@@ -395,6 +395,31 @@ mod tests {
         }
     }
 
+    /// Several threads may be between two reads of a stripe that they share, and it
+    /// says of which generation its calls are.
+    #[test]
+    fn a_good_call_of_a_thread_that_shares_its_stripe_takes_an_index() {
+        const THREADS: u32 = 40;
+        let test = TestWindow::new();
+        test.window.begin(1);
+        let all_there = std::sync::Barrier::new(THREADS as usize);
+        let sharing: u32 = std::thread::scope(|scope| {
+            let call = || {
+                all_there.wait();
+                test.record(1, 100, GOOD);
+                let (_, pen) = test.stripes.here();
+                // Its place goes to another thread when this one ends.
+                all_there.wait();
+                u32::from(!pen.is_alone())
+            };
+            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(call)).collect();
+            threads.into_iter().map(|one| one.join().unwrap()).sum()
+        });
+        assert!(sharing > 0, "seventeen stripes at most have one thread");
+        assert_eq!(low32(test.window.cursor.load(Relaxed)), sharing);
+        assert_eq!(test.tally(1, 100).calls, THREADS);
+    }
+
     proptest! {
         #[test]
         fn the_window_is_exactly_the_last_n_calls(

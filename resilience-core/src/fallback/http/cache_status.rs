@@ -96,6 +96,11 @@ impl CacheStatus {
     }
 }
 
+/// The value of `Age`, in one allocation.
+pub(crate) fn age(seconds: u64) -> HeaderValue {
+    Digits::of(i64::try_from(seconds).unwrap_or(i64::MAX)).after("")
+}
+
 fn written(value: String) -> HeaderValue {
     HeaderValue::try_from(value).expect(PRINTABLE)
 }
@@ -255,6 +260,8 @@ mod tests {
         #[test]
         fn a_number_is_written_as_it_is(number in any::<i64>(), small in -1_000..1_000_i64) {
             for number in [number, small, i64::MIN, i64::MAX, -1, 0] {
+                let seconds = number.unsigned_abs() >> 1;
+                prop_assert_eq!(age(seconds), seconds.to_string());
                 prop_assert_eq!(Digits::of(number).after("a="), format!("a={number}"));
             }
         }

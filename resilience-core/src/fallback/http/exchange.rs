@@ -23,10 +23,10 @@ use crate::{
 };
 
 /// A call of the inner service, not made yet.
-pub(super) struct HttpCall<S, ReqB, E, C, O> {
+pub(super) struct HttpCall<S, ReqB, C, O> {
     pub(super) inner: S,
     pub(super) request: Request<ReqB>,
-    pub(super) shared: Arc<Shared<E, C, O>>,
+    pub(super) shared: Arc<Shared<C, O>>,
     /// The key of the URI, under which a note may be.
     pub(super) primary: Key,
     /// It comes with somebody's credentials.
@@ -38,7 +38,7 @@ pub(super) struct HttpCall<S, ReqB, E, C, O> {
 type Own<B> = Response<FallbackBody<B>>;
 type AskedHttp<E, B> = Asked<HttpStored, E, Own<B>>;
 
-impl<S, ReqB, ResB, E, C, O> Exchange<HttpStored, E> for HttpCall<S, ReqB, E, C, O>
+impl<S, ReqB, ResB, E, C, O> Exchange<HttpStored> for HttpCall<S, ReqB, C, O>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>, Error = E> + Send + 'static,
     S::Future: Send + 'static,
@@ -50,6 +50,7 @@ where
     C: Classify<Response<ResB>, E> + Send + Sync + 'static,
     O: Send + Sync + 'static,
 {
+    type Error = E;
     type Own = Own<ResB>;
 
     fn redirect(&self, stored: &HttpStored) -> Option<Key> {

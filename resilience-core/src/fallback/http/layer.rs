@@ -1,6 +1,6 @@
 //! The tower layer for HTTP.
 
-use std::{fmt, marker::PhantomData, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::Response;
@@ -17,7 +17,8 @@ use crate::{
     fallback::{Fallback, flow::Port, shelf::Kept},
 };
 
-/// Answers with the last good answer when an HTTP service fails with `E` or with a 5xx.
+/// Answers with the last good answer when an HTTP service fails: with an error, or with
+/// a 5xx.
 ///
 /// It goes around the breaker and the timeout, so that it sees their failures. It keeps
 /// answers to `GET` and obeys what requests and answers say of being kept, as a shared
@@ -54,16 +55,15 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
-pub struct HttpFallbackLayer<E, C = HttpStatusFails, O = NoOther> {
+pub struct HttpFallbackLayer<C = HttpStatusFails, O = NoOther> {
     fallback: Fallback,
     classify: C,
     one_identity: bool,
     fixed: Option<Arc<Kept<HttpStored>>>,
     other: Arc<O>,
-    types: PhantomData<fn() -> E>,
 }
 
-impl<E> HttpFallbackLayer<E> {
+impl HttpFallbackLayer {
     /// A 5xx and every error is a failure.
     #[must_use]
     pub fn new(fallback: Fallback) -> Self {
@@ -73,23 +73,21 @@ impl<E> HttpFallbackLayer<E> {
             one_identity: false,
             fixed: None,
             other: Arc::new(NoOther),
-            types: PhantomData,
         }
     }
 }
 
-impl<E, C, O> HttpFallbackLayer<E, C, O> {
+impl<C, O> HttpFallbackLayer<C, O> {
     /// The same with another judgement of what is a failure. What is ignored is
     /// passed on, and what is stored stays.
     #[must_use]
-    pub fn classify<D>(self, classify: D) -> HttpFallbackLayer<E, D, O> {
+    pub fn classify<D>(self, classify: D) -> HttpFallbackLayer<D, O> {
         HttpFallbackLayer {
             fallback: self.fallback,
             classify,
             one_identity: self.one_identity,
             fixed: self.fixed,
             other: self.other,
-            types: PhantomData,
         }
     }
 
@@ -123,24 +121,22 @@ impl<E, C, O> HttpFallbackLayer<E, C, O> {
     /// copy of the request. Its answers are judged as those of the first one, and not
     /// kept.
     #[must_use]
-    pub fn other<S>(self, service: S) -> HttpFallbackLayer<E, C, Other<S>> {
+    pub fn other<S>(self, service: S) -> HttpFallbackLayer<C, Other<S>> {
         HttpFallbackLayer {
             fallback: self.fallback,
             classify: self.classify,
             one_identity: self.one_identity,
             fixed: self.fixed,
             other: Arc::new(Other::new(service)),
-            types: PhantomData,
         }
     }
 }
 
-impl<S, E, C, O> Layer<S> for HttpFallbackLayer<E, C, O>
+impl<S, C, O> Layer<S> for HttpFallbackLayer<C, O>
 where
-    E: Send + Sync + 'static,
     C: Clone,
 {
-    type Service = HttpFallbackService<S, E, C, O>;
+    type Service = HttpFallbackService<S, C, O>;
 
     fn layer(&self, inner: S) -> Self::Service {
         let shared = Shared {
@@ -156,7 +152,7 @@ where
 }
 
 // By hand: to derive it asks the same of all the types.
-impl<E, C: Clone, O> Clone for HttpFallbackLayer<E, C, O> {
+impl<C: Clone, O> Clone for HttpFallbackLayer<C, O> {
     fn clone(&self) -> Self {
         Self {
             fallback: self.fallback.clone(),
@@ -164,12 +160,11 @@ impl<E, C: Clone, O> Clone for HttpFallbackLayer<E, C, O> {
             one_identity: self.one_identity,
             fixed: self.fixed.clone(),
             other: Arc::clone(&self.other),
-            types: PhantomData,
         }
     }
 }
 
-impl<E, C, O> fmt::Debug for HttpFallbackLayer<E, C, O> {
+impl<C, O> fmt::Debug for HttpFallbackLayer<C, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpFallbackLayer")
             .field("fallback", &self.fallback)

@@ -29,7 +29,7 @@ mod wanted;
 pub(crate) use answer::HttpAnswer;
 pub use body::FallbackBody;
 pub(crate) use body::{Collected, collect};
-pub(crate) use cache_status::{CacheStatus, Forwarded, append};
+pub(crate) use cache_status::{CacheStatus, Forwarded, age, append};
 pub use future::HttpResponseFuture;
 pub(crate) use keep::{Keep, terms};
 pub use layer::HttpFallbackLayer;

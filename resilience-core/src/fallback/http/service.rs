@@ -11,11 +11,15 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    Ask, CacheStatus, FallbackBody, Forwarded, HttpAnswer, Wanted, append, exchange::HttpCall,
-    future::HttpResponseFuture, other::AskOther, stored::HttpStored, wanted,
+    Ask, CacheStatus, FallbackBody, Forwarded, HttpAnswer, Wanted, age, append,
+    exchange::HttpCall,
+    future::HttpResponseFuture,
+    other::{AskOther, NoOther},
+    stored::HttpStored,
+    wanted,
 };
 use crate::{
-    breaker::{Classify, Outcome},
+    breaker::{Classify, HttpStatusFails, Outcome},
     config::FallbackStrategy,
     fallback::{
         FallbackError, Served, Source,
@@ -30,13 +34,13 @@ use crate::{
 /// keep something ready, such as a slot of a bulkhead, for a call that memory answers.
 /// A call that has to be made is made with a clone of the inner service, which is asked
 /// then.
-pub struct HttpFallbackService<S, E, C, O> {
+pub struct HttpFallbackService<S, C = HttpStatusFails, O = NoOther> {
     inner: S,
-    shared: Arc<Shared<E, C, O>>,
+    shared: Arc<Shared<C, O>>,
 }
 
-pub(super) struct Shared<E, C, O> {
-    pub(super) port: Arc<Port<HttpStored, E>>,
+pub(super) struct Shared<C, O> {
+    pub(super) port: Arc<Port<HttpStored>>,
     pub(super) classify: C,
     pub(super) one_identity: bool,
     pub(super) fixed: Option<Arc<Kept<HttpStored>>>,
@@ -44,8 +48,8 @@ pub(super) struct Shared<E, C, O> {
     pub(super) status: CacheStatus,
 }
 
-impl<S, E, C, O> HttpFallbackService<S, E, C, O> {
-    pub(super) fn new(inner: S, shared: Shared<E, C, O>) -> Self {
+impl<S, C, O> HttpFallbackService<S, C, O> {
+    pub(super) fn new(inner: S, shared: Shared<C, O>) -> Self {
         Self {
             inner,
             shared: Arc::new(shared),
@@ -53,7 +57,7 @@ impl<S, E, C, O> HttpFallbackService<S, E, C, O> {
     }
 }
 
-impl<S, ReqB, ResB, E, C, O> Service<Request<ReqB>> for HttpFallbackService<S, E, C, O>
+impl<S, ReqB, ResB, E, C, O> Service<Request<ReqB>> for HttpFallbackService<S, C, O>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>, Error = E> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -125,11 +129,8 @@ where
     }
 }
 
-impl<S, E, C, O> HttpFallbackService<S, E, C, O>
-where
-    E: Send + Sync + 'static,
-{
-    fn exchange<ReqB>(&self, request: Request<ReqB>, ask: Ask) -> HttpCall<S, ReqB, E, C, O>
+impl<S, C, O> HttpFallbackService<S, C, O> {
+    fn exchange<ReqB>(&self, request: Request<ReqB>, ask: Ask) -> HttpCall<S, ReqB, C, O>
     where
         S: Clone,
     {
@@ -143,7 +144,7 @@ where
         }
     }
 
-    fn miss<ReqB, ResB>(
+    fn miss<ReqB, ResB, E>(
         &self,
         request: Request<ReqB>,
         ask: Ask,
@@ -157,6 +158,7 @@ where
         ResB: Body + Send + 'static,
         ResB::Data: Send,
         ResB::Error: Send + Sync,
+        E: Send + Sync + 'static,
         C: Classify<Response<ResB>, E>
             + Classify<Response<FallbackBody<ResB>>, E>
             + Send
@@ -164,7 +166,7 @@ where
             + 'static,
         O: AskOther<ReqB, ResB>,
     {
-        let backup = self.shared.backup(&request, asking);
+        let backup = self.shared.backup::<_, _, E>(&request, asking);
         let (shared, key) = (Arc::clone(&self.shared), ask.key.clone());
         let call = self.exchange(request, ask);
         // Boxed: its future is large, the call costs a task anyway, and so hits and
@@ -185,10 +187,7 @@ where
     }
 }
 
-impl<E, C, O> Shared<E, C, O>
-where
-    E: Send + Sync + 'static,
-{
+impl<C, O> Shared<C, O> {
     pub(super) fn largest_body(&self) -> u64 {
         self.port.inner().settings().config.largest_body
     }
@@ -209,7 +208,7 @@ where
         Some(Kept::passing(HttpStored::Answer(answer)))
     }
 
-    fn backup<ReqB, ResB>(
+    fn backup<ReqB, ResB, E>(
         self: &Arc<Self>,
         request: &Request<ReqB>,
         asking: Asking,
@@ -229,7 +228,7 @@ where
                 let shared = Arc::clone(self);
                 let judged: OtherFuture<Response<FallbackBody<ResB>>> = Box::pin(async move {
                     let response = call.0.await?;
-                    match shared.classify.classify(Ok(&response)) {
+                    match Classify::<_, E>::classify(&shared.classify, Ok(&response)) {
                         Outcome::Failure(_) => {
                             let status = response.status();
                             Err(format!("it answered {status}").into())
@@ -269,7 +268,7 @@ where
         let from_memory = !matches!(served.source, Source::Live | Source::Fixed);
         // What was old when it came still is.
         if from_memory || age_s > 0 {
-            parts.headers.insert(header::AGE, HeaderValue::from(age_s));
+            parts.headers.insert(header::AGE, age(age_s));
         }
         append(&mut parts.headers, status);
         parts.extensions.insert(served);
@@ -300,7 +299,7 @@ where
     }
 }
 
-impl<S: Clone, E, C, O> Clone for HttpFallbackService<S, E, C, O> {
+impl<S: Clone, C, O> Clone for HttpFallbackService<S, C, O> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
@@ -309,7 +308,7 @@ impl<S: Clone, E, C, O> Clone for HttpFallbackService<S, E, C, O> {
     }
 }
 
-impl<S: fmt::Debug, E, C, O> fmt::Debug for HttpFallbackService<S, E, C, O> {
+impl<S: fmt::Debug, C, O> fmt::Debug for HttpFallbackService<S, C, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpFallbackService")
             .field("inner", &self.inner)

@@ -137,3 +137,35 @@ async fn while_too_many_runs_are_on_their_way_a_caller_makes_its_own_call() {
     let mut hit = task::spawn(Box::pin(numbers.oneshot(most)));
     assert_eq!(*assert_ready_ok!(hit.poll()), 1);
 }
+
+#[tokio::test]
+async fn layers_that_fail_with_different_errors_share_answers_and_no_error() {
+    let (fallback, _hands) = fallback(&config());
+    let upstream = Upstream::shut();
+    upstream.is(Mood::Down);
+    let ours = rates(&fallback, &upstream);
+    let theirs = FallbackLayer::new(fallback.clone(), key).layer(
+        tower::ServiceBuilder::new()
+            .map_err(|Down| std::fmt::Error)
+            .service(upstream.clone()),
+    );
+    let first = tokio::spawn(ours.clone().oneshot("EUR"));
+    until(|| upstream.asked() == 1).await;
+    let mut second = task::spawn(theirs.clone().oneshot("EUR"));
+    assert!(second.poll().is_pending());
+    upstream.answer_one();
+    let error = first.await.unwrap().unwrap_err();
+    assert!(matches!(error.upstream(), Some(Down)));
+    // Who waited asks for itself, as it cannot be told what it was.
+    upstream.answer_one();
+    let error = second.await.unwrap_err();
+    assert_eq!(error.upstream(), Some(&std::fmt::Error));
+    assert_eq!(upstream.asked(), 2);
+
+    upstream.is(Mood::Well);
+    upstream.answer_one();
+    assert_eq!(get(&ours, "EUR").await, (3, Source::Live));
+    let answer = theirs.oneshot("EUR").await.unwrap();
+    assert_eq!((*answer, answer.served().source()), (3, Source::Fresh));
+    assert_eq!(fallback.snapshot().cache.entries, 1);
+}

@@ -144,7 +144,7 @@ fn key(currency: &&'static str) -> Option<Key> {
     (*currency != "-").then(|| Key::from(*currency))
 }
 
-fn layer(fallback: &Fallback) -> FallbackLayer<&'static str, u64, Down, KeyOf> {
+fn layer(fallback: &Fallback) -> FallbackLayer<&'static str, u64, KeyOf> {
     FallbackLayer::new(fallback.clone(), key as KeyOf)
 }
 

@@ -1,6 +1,9 @@
 //! What is served when the upstream fails.
 
+use tower::{ServiceBuilder, service_fn};
+
 use super::*;
+use crate::{BreakerConfig, CallError, CircuitBreaker, CircuitBreakerLayer};
 
 const STALE: &str = "fwd=stale; detail=stale-if-error";
 
@@ -142,4 +145,34 @@ async fn a_failure_that_is_too_large_to_be_shared_is_passed_on_whole() {
     let client = client(&fallback, &upstream);
     let answer = send(&client, request("GET", &[])).await.unwrap();
     assert_eq!((answer.status, answer.body.as_str()), (502, "sorry"));
+}
+
+/// What a handler of axum has to be.
+fn sent<F: Future + Send + 'static>(future: F) -> F {
+    future
+}
+
+#[tokio::test(start_paused = true)]
+async fn around_a_breaker_and_a_timeout_it_can_be_awaited_in_any_handler() {
+    let (fallback, _hands) = fallback(&config());
+    let breaker = CircuitBreaker::new("rates", BreakerConfig::default());
+    let client = ServiceBuilder::new()
+        .layer(HttpFallbackLayer::new(fallback))
+        .layer(CircuitBreakerLayer::http(breaker.clone()))
+        .timeout(SECOND)
+        .service(service_fn(|_: Request<Empty<Bytes>>| async {
+            std::future::pending::<Result<Response<TestBody>, Down>>().await
+        }));
+    let asked = sent(async move {
+        let response = client.oneshot(request("GET", &[])).await;
+        let error = response.map(|_| ()).unwrap_err();
+        let timeout = matches!(error.upstream(), Some(CallError::Inner(_)));
+        (timeout, error.tried().clone())
+    });
+    assert_eq!(
+        tokio::spawn(asked).await.unwrap(),
+        (true, Tried::NothingStored)
+    );
+    let seen = breaker.snapshot();
+    assert_eq!(seen.totals.failure, 1);
 }

@@ -25,7 +25,6 @@ use tower::{Layer, Service, ServiceExt};
 
 use super::*;
 use crate::{
-    breaker::HttpStatusFails,
     config::FallbackStrategy,
     fallback::{
         FallbackError, Served, Source, Tried,
@@ -136,7 +135,7 @@ fn whole(
     body.map_err(|never| match never {}).boxed_unsync()
 }
 
-type Client = HttpFallbackService<Upstream, Down, HttpStatusFails, NoOther>;
+type Client = HttpFallbackService<Upstream>;
 
 fn client(fallback: &crate::fallback::Fallback, upstream: &Upstream) -> Client {
     HttpFallbackLayer::new(fallback.clone()).layer(upstream.clone())

@@ -2,11 +2,13 @@
 
 use super::*;
 
-/// As many callers at one time, each with headers of its own; all that they get.
+/// As many callers at one time, each with headers of its own; all that they get. `first`
+/// is how many calls are made before one is answered.
 async fn at_one_time(
     client: &Client,
     upstream: &Upstream,
     how_many: usize,
+    first: u64,
     headers: impl Fn(usize) -> Vec<(&'static str, &'static str)>,
 ) -> Vec<Answer> {
     let callers: Vec<_> = (0..how_many)
@@ -15,10 +17,12 @@ async fn at_one_time(
             tokio::spawn(async move { send(&client, request).await.unwrap() })
         })
         .collect();
-    until(|| upstream.asked() > 0).await;
+    // As many as do not wait for one another, and no more.
+    until(|| upstream.asked() == first).await;
     for _ in 0..10 * how_many {
         tokio::task::yield_now().await;
     }
+    assert_eq!(upstream.asked(), first);
     upstream.answer(Semaphore::MAX_PERMITS >> 1);
     let mut answers = Vec::new();
     for caller in callers {
@@ -32,7 +36,7 @@ async fn a_thousand_callers_make_one_call_and_one_of_them_is_said_to_have_asked(
     let (fallback, _hands) = fallback(&config());
     let upstream = Upstream::numbers(&[]).shut();
     let client = client(&fallback, &upstream);
-    let answers = at_one_time(&client, &upstream, 1_000, |_| vec![]).await;
+    let answers = at_one_time(&client, &upstream, 1_000, 1, |_| vec![]).await;
     assert_eq!(upstream.asked(), 1);
     assert!(answers.iter().all(|answer| answer.body == "1"));
     let collapsed = answers
@@ -47,7 +51,7 @@ async fn a_failure_is_shared_with_those_who_waited() {
     let upstream = Upstream::numbers(&[]).shut();
     upstream.answers(503);
     let client = client(&fallback, &upstream);
-    let answers = at_one_time(&client, &upstream, 100, |_| vec![]).await;
+    let answers = at_one_time(&client, &upstream, 100, 1, |_| vec![]).await;
     assert_eq!(upstream.asked(), 1);
     for answer in answers {
         assert_eq!((answer.status, answer.body.as_str()), (503, "sorry"));
@@ -68,7 +72,7 @@ async fn an_answer_that_may_not_be_shared_goes_to_who_asked_and_the_others_ask_t
             let headers: &'static [_] = Vec::leak(headers.to_vec());
             upstream.now_says(move |number, _| Ok(response(status, headers, &number.to_string())));
             let client = client(&fallback, &upstream);
-            let answers = at_one_time(&client, &upstream, 10, |_| vec![]).await;
+            let answers = at_one_time(&client, &upstream, 10, 1, |_| vec![]).await;
             let mut bodies: Vec<_> = answers.into_iter().map(|answer| answer.body).collect();
             bodies.sort_unstable();
             bodies.dedup();
@@ -87,7 +91,7 @@ async fn who_waits_for_an_answer_in_another_language_asks_for_the_own() {
     .shut();
     let client = client(&fallback, &upstream);
     let language = |number| ["en", "de", "fr", "it"][number % 4];
-    let answers = at_one_time(&client, &upstream, 100, |number| {
+    let answers = at_one_time(&client, &upstream, 100, 1, |number| {
         vec![("accept-language", language(number))]
     })
     .await;
@@ -104,7 +108,7 @@ async fn with_credentials_each_asks_for_itself_and_nothing_of_it_is_kept() {
         let upstream = Upstream::numbers(&[]).shut();
         let client = client(&fallback, &upstream);
         let who = |number| vec![(name, ["ada", "bob"][number % 2])];
-        let answers = at_one_time(&client, &upstream, 10, who).await;
+        let answers = at_one_time(&client, &upstream, 10, 10, who).await;
         assert_eq!(upstream.asked(), 10);
         assert!(
             answers
@@ -142,7 +146,7 @@ async fn with_one_identity_credentials_make_no_difference() {
     let client: Client = HttpFallbackLayer::new(fallback.clone())
         .one_identity()
         .layer(upstream.clone());
-    let answers = at_one_time(&client, &upstream, 10, |_| vec![("authorization", "us")]).await;
+    let answers = at_one_time(&client, &upstream, 10, 1, |_| vec![("authorization", "us")]).await;
     assert!(answers.iter().all(|answer| answer.body == "1"));
     assert_eq!(upstream.asked(), 1);
     // A layer without that does not find them.

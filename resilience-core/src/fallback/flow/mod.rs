@@ -1,0 +1,433 @@
+//! The way of one call, whatever is called: from memory, from the second level, from
+//! the upstream, or what is left when that fails.
+//!
+//! `exchange` is a call as the flow sees it, `run` makes it, `answer` is what a caller gets
+//! of that.
+
+mod answer;
+mod exchange;
+mod run;
+
+use std::{any::Any, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use tokio::sync::oneshot;
+
+use super::{
+    Fallback, FallbackError, Key, Served, Source, Tried,
+    codec::{BoxError, Code},
+    counts::one,
+    handle::Inner,
+    rules::Use,
+    shelf::{Changes, Found, Kept, Left, Shelf},
+};
+use crate::{
+    cache::{FETCH_WITHIN, Lost, flight::Turn},
+    config::FallbackStrategy,
+};
+
+pub(super) use exchange::{Asked, Exchange, Keep, Note, Said, Verdict};
+
+/// One fallback as a layer uses it, for answers `V`.
+///
+/// What calls fail with is no part of its type, and of no type that is made of it: a
+/// boxed error names a lifetime, and a future whose type does so twice is none that
+/// rustc knows to be `Send` in a handler (rust-lang/rust#100013).
+pub(super) struct Port<V> {
+    fallback: Fallback,
+    shelf: Arc<Shelf<V>>,
+    code: Option<Arc<dyn Code<V>>>,
+}
+/// How a call may be answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Want {
+    /// From what is stored.
+    pub(super) read: bool,
+    /// Its answer may be kept.
+    pub(super) keep: bool,
+    /// With what another caller gets, and the other way round.
+    pub(super) share: bool,
+    /// By a stored answer younger than that.
+    pub(super) max_age_ns: u64,
+}
+
+impl Want {
+    pub(super) const ALL: Self = Self {
+        read: true,
+        keep: true,
+        share: true,
+        max_age_ns: u64::MAX,
+    };
+}
+
+/// What is done if the call fails.
+pub(super) enum Backup<V, O> {
+    /// The last good answer.
+    Stored,
+    /// Nothing: it is switched off.
+    Off,
+    Fixed(Option<Arc<Kept<V>>>),
+    Other(Option<OtherFuture<O>>),
+}
+
+/// A call of another service, not begun yet.
+pub(super) type OtherFuture<O> = Pin<Box<dyn Future<Output = Result<O, BoxError>> + Send>>;
+
+/// What a caller gets.
+pub(super) enum Answer<V, E, O> {
+    Value(Arc<Kept<V>>, Served),
+    Own(O, Served),
+    Error(FallbackError<E>),
+}
+
+/// A look at what is stored.
+pub(super) enum Look<V> {
+    /// The call has no fallback.
+    Pass,
+    /// The answer; the key by which it should be fetched anew meanwhile.
+    Hit(Arc<Kept<V>>, Served, Option<Key>),
+    /// It has to be asked for.
+    Ask(Asking),
+}
+
+/// How a call is to be made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asking {
+    pub(super) strategy: FallbackStrategy,
+    pub(super) enabled: bool,
+    pub(super) missed: Missed,
+}
+
+/// Why memory does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missed {
+    /// Stored answers are not handed out.
+    Off,
+    /// The call wants none.
+    NotWanted,
+    /// There is none.
+    Nothing,
+    /// There are others.
+    NotThisOne,
+    /// It is not fresh.
+    Stale,
+}
+
+/// What a run came to. All who wait for it share it.
+pub(super) struct Ran<V> {
+    got: Got<V>,
+    from: Origin,
+    changes: Changes<V>,
+}
+
+enum Got<V> {
+    Value(At<V>),
+    /// Of the type of who made the call.
+    Error(Arc<dyn Any + Send + Sync>),
+    Lost(Lost),
+    /// The leader has it, and only the leader.
+    Own,
+}
+
+/// A value and where it was found.
+struct At<V> {
+    found: Found<V>,
+    key: Key,
+    /// The note that led there.
+    note: Option<Found<V>>,
+}
+
+#[derive(Clone, Debug)]
+enum Origin {
+    /// The upstream: a good answer, or one that is passed on.
+    Upstream { kept: bool },
+    /// Fresh, and found in time: by a run, or by this caller.
+    Stored { by_run: bool },
+    /// The upstream failed; a stored answer.
+    Stale { status: Option<u16> },
+    /// The upstream failed, and there was nothing.
+    Failed(Tried),
+}
+
+impl<V> Ran<V> {
+    /// What memory has, as if a run had brought it.
+    fn known(at: At<V>) -> Self {
+        Self {
+            got: Got::Value(at),
+            from: Origin::Stored { by_run: false },
+            changes: Changes::default(),
+        }
+    }
+}
+
+/// A caller that finds again and again that the answer it waited for is not for it
+/// asks by itself then.
+const MOST_ROUNDS: usize = 3;
+
+/// A little more than a call may take, so that its end is told by the run, with
+/// what is stored.
+const RUN_WITHIN: Duration = FETCH_WITHIN.saturating_add(Duration::from_secs(10));
+
+impl<V> Port<V>
+where
+    V: Send + Sync + 'static,
+{
+    pub(super) fn new(fallback: &Fallback, code: Option<Arc<dyn Code<V>>>) -> Self {
+        Self {
+            fallback: fallback.clone(),
+            shelf: fallback.shelf(),
+            code,
+        }
+    }
+
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        self.fallback.inner()
+    }
+
+    /// Looks whether memory answers, and else how the call is to be made.
+    #[inline]
+    pub(super) fn look(
+        &self,
+        key: &Key,
+        want: Want,
+        redirect: impl FnOnce(&V) -> Option<Key>,
+    ) -> Look<V> {
+        let inner = self.inner();
+        let settings = inner.settings();
+        if settings.strategy == FallbackStrategy::None || key.as_bytes().len() > Key::LONGEST {
+            return Look::Pass;
+        }
+        let ask = |missed| {
+            Look::Ask(Asking {
+                strategy: settings.strategy,
+                enabled: settings.enabled,
+                missed,
+            })
+        };
+        if !settings.serves() {
+            return ask(Missed::Off);
+        }
+        if !want.read {
+            return ask(Missed::NotWanted);
+        }
+        let Some(mut found) = self.shelf.find(key) else {
+            return ask(Missed::Nothing);
+        };
+        let mut at = None;
+        if found.value.note {
+            let there = redirect(&found.value.value);
+            let Some((key, there)) = there.and_then(|key| {
+                let found = self.shelf.find(&key)?;
+                Some((key, found))
+            }) else {
+                return ask(Missed::NotThisOne);
+            };
+            (at, found) = (Some(key), there);
+        }
+        let age_ns = found.age_ns(inner.clock.now_ns());
+        if age_ns >= want.max_age_ns {
+            return ask(Missed::Stale);
+        }
+        let limits = found.value.limits(settings.rules);
+        let (source, refresh) = match limits.at(age_ns) {
+            Use::Fresh => (Source::Fresh, None),
+            // Not if it is nobody else's business.
+            Use::WhileRefreshing if want.share => {
+                (Source::Refreshing, Some(at.unwrap_or_else(|| key.clone())))
+            }
+            _ => return ask(Missed::Stale),
+        };
+        one(&inner.counts.fresh);
+        let served = stored(inner, source, age_ns, limits.fresh_ns);
+        Look::Hit(found.value, served, refresh)
+    }
+
+    /// Makes a call that memory does not answer.
+    pub(super) async fn ask<X>(
+        self: Arc<Self>,
+        primary: Key,
+        want: Want,
+        exchange: X,
+        backup: Backup<V, X::Own>,
+    ) -> Answer<V, X::Error, X::Own>
+    where
+        X: Exchange<V>,
+    {
+        let inner = self.inner();
+        if !matches!(backup, Backup::Stored) {
+            let (ran, own) = self.alone(&primary, want, false, exchange).await;
+            return self.aside(ran, own, backup).await;
+        }
+        if !want.share || !want.read {
+            let serves = want.read;
+            let (ran, own) = self.alone(&primary, want, serves, exchange).await;
+            return self.answer(&ran, own, false);
+        }
+        for _ in 0..MOST_ROUNDS {
+            let key = self.resolve(&primary, &exchange);
+            // Outlives the lock: what it holds may be the last of it, and its `Drop` is
+            // not ours.
+            let mut seen = None;
+            let known = |key: &Key| {
+                seen = self.in_memory(key);
+                let fresh = self.is_fresh(seen.as_ref(), want);
+                fresh.then(|| Arc::new(Ran::known(seen.take().expect("it is fresh"))))
+            };
+            let (ended, waited) = match self.shelf.flights.turn(key.clone(), known) {
+                Turn::Known(ran) => (Ok(ran), false),
+                Turn::Wait(wait) => (wait.answer().await, true),
+                Turn::Alone => break,
+                Turn::Lead(lead) => {
+                    one(&inner.counts.runs);
+                    let (tell, mut hear) = oneshot::channel();
+                    let keep = self.keeps(primary);
+                    let run = Arc::clone(&self).lead(key.clone(), want, exchange, tell);
+                    let ended = lead.run(RUN_WITHIN, in_span(run), keep).answer().await;
+                    return match ended {
+                        Ok(ran) => self.answer(&ran, hear.try_recv().ok(), false),
+                        Err(lost) => self.lost(&key, lost),
+                    };
+                }
+            };
+            if let Ok(ran) = &ended {
+                if matches!(ran.got, Got::Own) {
+                    break;
+                }
+                if !self.is_for(ran, &exchange, want) {
+                    continue;
+                }
+            }
+            if waited {
+                one(&inner.counts.coalesced);
+            }
+            return match ended {
+                Ok(ran) => self.answer(&ran, None, waited),
+                Err(lost) => self.lost(&key, lost),
+            };
+        }
+        let (ran, own) = self.alone(&primary, want, true, exchange).await;
+        self.answer(&ran, own, false)
+    }
+
+    /// Fetches the answer of a key anew, if nobody does: in a task, for nobody.
+    pub(super) fn refresh<X>(self: &Arc<Self>, primary: Key, key: Key, exchange: impl FnOnce() -> X)
+    where
+        X: Exchange<V>,
+    {
+        let Turn::Lead(lead) = self.shelf.flights.turn(key.clone(), |_| None) else {
+            return;
+        };
+        one(&self.inner().counts.runs);
+        let (tell, _) = oneshot::channel();
+        let keep = self.keeps(primary);
+        let run = Arc::clone(self).lead(key, Want::ALL, exchange(), tell);
+        drop(lead.run(RUN_WITHIN, in_span(run), keep));
+    }
+
+    /// What a run that begins now does with what it brings, under the lock of the
+    /// flights: nothing, if the URI was forgotten meanwhile.
+    fn keeps(
+        self: &Arc<Self>,
+        primary: Key,
+    ) -> impl FnOnce(&Key, &Arc<Ran<V>>) -> Left<V> + Send + 'static {
+        let mark = self.shelf.mark(&primary);
+        let port = Arc::clone(self);
+        move |_, ran| {
+            if port.shelf.mark(&primary) == mark {
+                port.shelf.make(port.inner(), &ran.changes)
+            } else {
+                Left::new()
+            }
+        }
+    }
+
+    /// What is in memory under a key.
+    pub(super) fn find(&self, key: &Key) -> Option<Found<V>> {
+        self.shelf.find(key)
+    }
+
+    /// Forgets what is stored under a key.
+    pub(super) fn forget(&self, key: &Key) {
+        self.shelf.forget(self.inner(), key);
+    }
+
+    /// The key under which the answer is, as far as memory knows.
+    fn resolve<X: Exchange<V>>(&self, primary: &Key, exchange: &X) -> Key {
+        let note = self.shelf.find(primary).filter(|found| found.value.note);
+        note.and_then(|note| exchange.redirect(&note.value.value))
+            .unwrap_or_else(|| primary.clone())
+    }
+
+    /// The answer that memory has under a key, of whatever age.
+    fn in_memory(&self, key: &Key) -> Option<At<V>> {
+        let found = self.shelf.find(key).filter(|found| !found.value.note)?;
+        Some(At {
+            found,
+            key: key.clone(),
+            note: None,
+        })
+    }
+
+    /// Whether what a run brought is an answer for this call too.
+    fn is_for<X: Exchange<V>>(&self, ran: &Ran<V>, exchange: &X, want: Want) -> bool {
+        let at = match &ran.got {
+            Got::Value(at) => at,
+            // A layer whose calls fail with something else has made it.
+            Got::Error(error) => return (**error).is::<X::Error>(),
+            Got::Lost(_) | Got::Own => return true,
+        };
+        if let Some(note) = &at.note
+            && exchange.redirect(&note.value.value).as_ref() != Some(&at.key)
+        {
+            return false;
+        }
+        let age_ns = || at.found.age_ns(self.inner().clock.now_ns());
+        !matches!(ran.from, Origin::Stored { .. }) || age_ns() < want.max_age_ns
+    }
+
+    async fn lead<X: Exchange<V>>(
+        self: Arc<Self>,
+        key: Key,
+        want: Want,
+        exchange: X,
+        own: oneshot::Sender<X::Own>,
+    ) -> Arc<Ran<V>> {
+        let (ran, theirs) = self.run(key, want, true, exchange).await;
+        if let Some(theirs) = theirs {
+            // Whoever asked may have gone.
+            let _ = own.send(theirs);
+        }
+        Arc::new(ran)
+    }
+
+    /// The call of one who shares nothing, made where it is awaited: it ends with
+    /// its caller.
+    async fn alone<X: Exchange<V>>(
+        &self,
+        primary: &Key,
+        want: Want,
+        serves: bool,
+        exchange: X,
+    ) -> (Ran<V>, Option<X::Own>) {
+        let inner = self.inner();
+        one(&inner.counts.runs);
+        let key = self.resolve(primary, &exchange);
+        let mark = self.shelf.mark(primary);
+        let (ran, own) = self.run(key, want, serves, exchange).await;
+        self.shelf
+            .make_unless_forgotten(inner, primary, mark, &ran.changes);
+        (ran, own)
+    }
+}
+
+fn stored(inner: &Inner, source: Source, age_ns: u64, fresh_ns: u64) -> Served {
+    let ms = |ns: u64| i64::try_from(ns / 1_000_000).unwrap_or(i64::MAX);
+    let mut served = Served::new(source, age_ns / 1_000_000, inner.wall.now_ms());
+    served.told.ttl_ms = ms(fresh_ns) - ms(age_ns);
+    served
+}
+
+/// A task has no span unless it is given one, and what a call logs belongs to the
+/// request that began it.
+fn in_span<F: Future>(run: F) -> impl Future<Output = F::Output> {
+    tracing::Instrument::in_current_span(run)
+}
