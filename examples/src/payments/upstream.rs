@@ -1,6 +1,6 @@
 //! The payment provider: an HTTP client behind a timeout, a breaker and a fallback.
 
-use std::{error::Error, pin::Pin, time::Duration};
+use std::{error::Error, time::Duration};
 
 use axum::{
     body::Bytes,
@@ -15,8 +15,8 @@ use hyper_util::{
 use resilience_core::{
     CallError, CircuitBreaker, CircuitBreakerLayer, CircuitBreakerService, HttpStatusFails,
     fallback::{
-        Fallback, FallbackBody, FallbackError, HttpFallbackLayer, HttpFallbackService, NoOther,
-        Served, Tried,
+        Fallback, FallbackBody, FallbackError, HttpFallbackLayer, HttpFallbackService, Served,
+        Tried,
     },
 };
 use serde_json::{Value, json};
@@ -34,13 +34,12 @@ type Http = Client<HttpConnector, Full<Bytes>>;
 type BoxError = Box<dyn Error + Send + Sync>;
 type Guarded = CircuitBreakerService<Timeout<Http>, HttpStatusFails>;
 type Refused = CallError<BoxError>;
-type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A client of the payment provider.
 #[derive(Clone, Debug)]
 pub struct PaymentProvider {
     base: String,
-    client: HttpFallbackService<Guarded, Refused, HttpStatusFails, NoOther>,
+    client: HttpFallbackService<Guarded>,
 }
 
 /// An answer of the provider, or of what stands in for it.
@@ -111,10 +110,8 @@ impl PaymentProvider {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))
             .map_err(|_| ApiError::bad_request("that makes no request"))?;
-        // Boxed: rustc cannot tell that a future is `Send` whose type names a boxed
-        // error's lifetime twice (rust-lang/rust#100013), and a handler has to be.
-        let call: BoxFuture<_> = Box::pin(self.client.clone().oneshot(request));
-        read(call.await.map_err(failed)?).await
+        let response = self.client.clone().oneshot(request).await;
+        read(response.map_err(failed)?).await
     }
 }
 

@@ -1,14 +1,10 @@
 //! Our fallback, as it is measured.
 
 use resilience_core::{
-    HttpStatusFails,
     config::{Config, FallbackConfig},
-    fallback::{Fallback, HttpFallbackLayer, HttpFallbackService, NoOther},
+    fallback::{Fallback, HttpFallbackLayer, HttpFallbackService},
 };
 use tower::Layer;
-
-/// Our layer around a service that fails with `E`.
-pub type Ours<S, E> = HttpFallbackService<S, E, HttpStatusFails, NoOther>;
 
 /// Settings: all defaults, but for memory for every answer of a bench.
 #[must_use]
@@ -26,9 +22,6 @@ pub fn fallback() -> Fallback {
 
 /// Our layer around a service.
 #[must_use]
-pub fn ours<S, E>(fallback: Fallback, origin: S) -> Ours<S, E>
-where
-    E: Send + Sync + 'static,
-{
+pub fn ours<S>(fallback: Fallback, origin: S) -> HttpFallbackService<S> {
     HttpFallbackLayer::new(fallback).layer(origin)
 }
