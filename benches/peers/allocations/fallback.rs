@@ -1,8 +1,13 @@
 //! What a fallback holds, and how often it asks for a thousand: `fallback_bytes` and
 //! `fallback_coalesce`.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
 use http::{Method, Request, Response};
-use resilience_peers::caches::{self, Body, Counting, Origin, Ours, ask, request};
+use resilience_peers::caches::{self, Body, Counting, Origin, ask, request};
 use serde_json::{Value, json};
 use tokio::{
     runtime::{Builder, Runtime},
@@ -22,7 +27,7 @@ const CALLERS: usize = 1_000;
 /// is waited for.
 pub(super) fn bytes_held(answers: u32) -> Value {
     let runtime = runtime();
-    let ours: Ours<_> = caches::ours(caches::fallback(), Origin::TERSE);
+    let ours = caches::ours(caches::fallback(), Origin::TERSE);
     let most = usize::try_from(answers).expect("a few");
     let tower_resilience = caches::tower_resilience(most, Origin::TERSE);
     let moka = caches::moka(u64::from(answers), Origin::TERSE);
@@ -65,19 +70,21 @@ pub(super) fn calls_for_a_thousand() -> Value {
     let runtime = runtime();
     let (open, opened) = watch::channel(false);
     let origin = || Counting::new(opened.clone());
+    let begun = Arc::new(AtomicUsize::new(0));
     let mut all = Vec::new();
     let asked = origin();
-    let ours: Ours<_> = caches::ours(caches::fallback(), asked.clone());
-    all.push((asked, crowd(&runtime, &ours)));
+    let ours = caches::ours(caches::fallback(), asked.clone());
+    all.push((asked, crowd(&runtime, &begun, &ours)));
     let asked = origin();
     let peer = caches::tower_resilience(10, asked.clone());
-    all.push((asked, crowd(&runtime, &peer)));
+    all.push((asked, crowd(&runtime, &begun, &peer)));
     let asked = origin();
     let peer = caches::moka(10, asked.clone());
-    all.push((asked, crowd(&runtime, &peer)));
+    all.push((asked, crowd(&runtime, &begun, &peer)));
     let calls: Vec<_> = runtime.block_on(async {
-        // Once around for each caller and each call: all have asked then.
-        for _ in 0..10 {
+        // On one thread: who has begun has asked, or waits for another's call, before
+        // anybody else is looked at.
+        while begun.load(Relaxed) < CALLERS * all.len() {
             yield_now().await;
         }
         open.send_replace(true);
@@ -95,14 +102,16 @@ pub(super) fn calls_for_a_thousand() -> Value {
     })
 }
 
-fn crowd<S>(runtime: &Runtime, service: &S) -> JoinSet<bool>
+fn crowd<S>(runtime: &Runtime, begun: &Arc<AtomicUsize>, service: &S) -> JoinSet<bool>
 where
     S: Service<Request<Body>, Future: Send, Response: Send> + Clone + Send + 'static,
 {
     let mut crowd = JoinSet::new();
     for _ in 0..CALLERS {
-        let mut service = service.clone();
+        let (mut service, begun) = (service.clone(), Arc::clone(begun));
         let call = async move {
+            // ordering: Relaxed. A count and nothing else.
+            begun.fetch_add(1, Relaxed);
             let answer = ask(&mut service, request(Method::GET, "/rates/EUR")).await;
             answer.is_some()
         };

@@ -23,7 +23,7 @@ use resilience_core::{
 };
 use resilience_examples::{RedisOptions, TemporaryRedis};
 use resilience_peers::{
-    caches::{self, Body, Origin, Ours, ask, at_once, keeps_for, request},
+    caches::{self, Body, Origin, ask, at_once, keeps_for, request},
     threads,
 };
 use tokio::{
@@ -59,7 +59,7 @@ fn eur() -> Request<Body> {
 fn hit(c: &mut Criterion, name: &str, threads: usize) {
     let runtime = current_thread();
     let mut row = c.benchmark_group(name);
-    let ours: Ours<_> = caches::ours(caches::fallback(), Origin::USUAL);
+    let ours = caches::ours(caches::fallback(), Origin::USUAL);
     hits(&mut row, "ours", threads, &runtime, ours);
     let peer = caches::tower_resilience(100, Origin::USUAL);
     hits(&mut row, "tower-resilience-cache", threads, &runtime, peer);
@@ -186,7 +186,7 @@ fn pass(c: &mut Criterion, name: &str, method: &Method) {
         b.iter_custom(|calls| called(&mut bare, calls, make));
     });
     let fallback = caches::fallback();
-    let mut ours: Ours<_> = caches::ours(fallback.clone(), Origin::EMPTY);
+    let mut ours = caches::ours(fallback.clone(), Origin::EMPTY);
     row.bench_function("ours", |b| {
         b.iter_custom(|calls| called(&mut ours, calls, make));
     });
@@ -244,7 +244,7 @@ fn redis_frozen(c: &mut Criterion) {
 }
 
 async fn longest_miss(fallback: &Fallback, freeze: impl FnOnce()) -> Duration {
-    let mut service: Ours<_> = caches::ours(fallback.clone(), Origin::USUAL);
+    let mut service = caches::ours(fallback.clone(), Origin::USUAL);
     // It is connected then.
     for warm in 0..10 {
         let path = format!("/rates/EUR?on=2025-01-{warm:02}");

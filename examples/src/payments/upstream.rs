@@ -110,8 +110,8 @@ impl PaymentProvider {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))
             .map_err(|_| ApiError::bad_request("that makes no request"))?;
-        let answer = self.client.clone().oneshot(request).await;
-        read(answer.map_err(failed)?).await
+        let response = self.client.clone().oneshot(request).await;
+        read(response.map_err(failed)?).await
     }
 }
 

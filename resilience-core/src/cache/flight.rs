@@ -6,6 +6,13 @@
 //! [`Lead`], which is dropped whatever happens.
 
 use std::{borrow::Borrow, collections::HashMap, fmt, hash::Hash, sync::Arc, time::Duration};
+#[cfg(feature = "fallback")]
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    thread,
+};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -204,6 +211,36 @@ where
         wait
     }
 
+    /// The same, polled once where it is, before there is a task: a run that is over
+    /// at once, such as one that is refused, needs none.
+    ///
+    /// Its caller cannot be cancelled before the task has it: there is nothing to wait
+    /// for until then.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime, if it is not over at once.
+    #[cfg(feature = "fallback")]
+    pub(crate) async fn run_from_here<R>(
+        self,
+        most: Duration,
+        run: impl Future<Output = T> + Send + 'static,
+        keep: impl FnOnce(&K, &T) -> R + Send + 'static,
+    ) -> Result<T, Lost> {
+        let mut run = Box::pin(run);
+        match poll_once(run.as_mut()) {
+            Ok(Poll::Ready(answer)) => {
+                self.answer(answer.clone(), keep);
+                Ok(answer)
+            }
+            Ok(Poll::Pending) => self.run(most, run, keep).answer().await,
+            Err(_) => {
+                self.lose(Lost::Panicked);
+                Err(Lost::Panicked)
+            }
+        }
+    }
+
     fn answer<R>(self, answer: T, keep: impl FnOnce(&K, &T) -> R) {
         let mut running = self.running.lock();
         let ended = running.take(&self.key, self.number);
@@ -212,6 +249,15 @@ where
         drop((ended, kept));
         self.tell.send_replace(Some(Ok(answer)));
     }
+}
+
+/// With a waker that wakes nobody: if it is not over, a task polls it next, and is the
+/// one to be woken. A panic is the run's, as in a task, and not its caller's; nobody
+/// looks at what it left behind.
+#[cfg(feature = "fallback")]
+fn poll_once<F: Future>(run: Pin<&mut F>) -> thread::Result<Poll<F::Output>> {
+    let mut nobody = Context::from_waker(Waker::noop());
+    catch_unwind(AssertUnwindSafe(|| run.poll(&mut nobody)))
 }
 
 impl<K: Eq + Hash, T> Lead<K, T> {
@@ -327,6 +373,60 @@ mod tests {
         }
         assert_eq!(runs.load(SeqCst), 1);
         assert_eq!(flights.len(), 0);
+    }
+
+    #[cfg(feature = "fallback")]
+    fn from_here<F>(flights: &Numbers, run: F) -> impl Future<Output = Result<u64, Lost>>
+    where
+        F: Future<Output = u64> + Send + 'static,
+    {
+        let Turn::Lead(lead) = flights.turn("rate", |_| None) else {
+            unreachable!("nobody else asks")
+        };
+        Box::pin(lead.run_from_here(LONG, run, |_, _| ()))
+    }
+
+    /// Outside of a runtime, where there is no task to be had.
+    #[cfg(feature = "fallback")]
+    #[test]
+    fn a_run_that_is_over_at_once_needs_no_task_and_answers_who_waits() {
+        let flights = Numbers::new();
+        let lead = from_here(&flights, async { 7 });
+        let mut waits = task::spawn(ask(&flights, || async { 8 }).answer());
+        assert_pending!(waits.poll());
+        assert_ready_eq!(task::spawn(lead).poll(), Ok(7));
+        assert_ready_eq!(waits.poll(), Ok(7));
+        assert_eq!(flights.len(), 0);
+    }
+
+    #[cfg(feature = "fallback")]
+    #[tokio::test]
+    async fn a_run_that_was_begun_where_it_is_goes_on_when_its_caller_is_gone() {
+        let flights = Numbers::new();
+        let gate = Arc::new(Semaphore::new(0));
+        let open = Arc::clone(&gate);
+        let mut lead = task::spawn(from_here(&flights, async move {
+            let _open = open.acquire().await;
+            7
+        }));
+        assert_pending!(lead.poll());
+        let waits = ask(&flights, || async { 8 });
+        drop(lead);
+        gate.add_permits(1);
+        assert_eq!(waits.answer().await, Ok(7));
+        assert_eq!(flights.len(), 0);
+    }
+
+    #[cfg(feature = "fallback")]
+    #[tokio::test]
+    async fn a_run_that_panics_where_it_is_leaves_its_caller_alone_and_the_next_one_runs() {
+        let flights = Numbers::new();
+        let lead = from_here(&flights, async { panic!("on purpose") });
+        let waits = ask(&flights, || async { 8 });
+        assert_eq!(lead.await, Err(Lost::Panicked));
+        assert_eq!(waits.answer().await, Err(Lost::Panicked));
+        assert_eq!(flights.len(), 0);
+        assert_eq!(from_here(&flights, async { 9 }).await, Ok(9));
     }
 
     #[tokio::test]

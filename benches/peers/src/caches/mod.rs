@@ -29,7 +29,7 @@ use tower_resilience_cache::{Cache, CacheLayer};
 pub use self::{
     moka::{Plain, PlainFuture},
     origin::{Counting, Failed, Origin},
-    ours::{Ours, fallback, keeps_for, ours},
+    ours::{fallback, keeps_for, ours},
 };
 
 /// The body of a request, and of the origin's answers.

@@ -6,9 +6,6 @@ use resilience_core::{
 };
 use tower::Layer;
 
-/// Our layer around a service.
-pub type Ours<S> = HttpFallbackService<S>;
-
 /// Settings: all defaults, but for memory for every answer of a bench.
 #[must_use]
 pub fn keeps_for(ttl: &str) -> FallbackConfig {
@@ -25,6 +22,6 @@ pub fn fallback() -> Fallback {
 
 /// Our layer around a service.
 #[must_use]
-pub fn ours<S>(fallback: Fallback, origin: S) -> Ours<S> {
+pub fn ours<S>(fallback: Fallback, origin: S) -> HttpFallbackService<S> {
     HttpFallbackLayer::new(fallback).layer(origin)
 }

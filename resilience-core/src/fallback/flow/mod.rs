@@ -281,7 +281,7 @@ where
                     let (tell, mut hear) = oneshot::channel();
                     let keep = self.keeps(primary);
                     let run = Arc::clone(&self).lead(key.clone(), want, exchange, tell);
-                    let ended = lead.run(RUN_WITHIN, in_span(run), keep).answer().await;
+                    let ended = lead.run_from_here(RUN_WITHIN, in_span(run), keep).await;
                     return match ended {
                         Ok(ran) => self.answer(&ran, hear.try_recv().ok(), false),
                         Err(lost) => self.lost(&key, lost),
