@@ -64,7 +64,8 @@ have redis-server || have valkey-server || without='test(redis)'
 if ! have cargo-nextest; then
     skip tests "cargo-nextest is missing"
 elif postgres_there; then
-    gate tests cargo nextest run --workspace --all-features -E "not ($without)"
+    # Twice as many at a time as there are cores: most of what they do is wait.
+    gate tests cargo nextest run --workspace --all-features --test-threads $((2 * $(nproc))) -E "not ($without)"
 else
     gate "tests without a database" cargo nextest run --workspace --all-features \
         -E "not (package(resilience-tests) | package(resilience-examples) | $without)"

@@ -17,8 +17,8 @@ use resilience_examples::{Mode, RedisOptions, TemporaryRedis, process::Signal};
 use resilience_tests::lone::{Api, BREAKER, Ground, SOON, eventually};
 use serde_json::Value;
 
-/// How often it is killed.
-const ROUNDS: u32 = 10;
+/// How often it is killed, unless somebody asks for more.
+const ROUNDS: u32 = 3;
 
 /// How many ask at the same time, before a kill and after it.
 const CALLERS: u32 = 4;
@@ -157,7 +157,7 @@ async fn storms(store: &str) {
     let fallback = format!("fallback: {{enabled: true, strategy: cache, ttl: 1ms, {store}}}\n");
     let config = ground.write("config.yaml", &format!("{CONFIG}{fallback}"));
     let mut first_of_each = Vec::new();
-    for round in 0..ROUNDS {
+    for round in 0..resilience_tests::kills(ROUNDS) {
         let mut stored = storm(&ground, &config, round).await;
         stored.append(&mut first_of_each);
         check(&ground, &config, &stored).await;
@@ -169,12 +169,12 @@ async fn storms(store: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_kills_in_a_storm_lose_nothing_that_was_in_the_file_for_a_second() {
+async fn kills_in_a_storm_lose_nothing_that_was_in_the_file_for_a_second() {
     storms("store: file").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_kills_in_a_storm_lose_nothing_that_was_in_redis_for_a_second() {
+async fn kills_in_a_storm_lose_nothing_that_was_in_redis_for_a_second() {
     let redis = match TemporaryRedis::start(RedisOptions::default()).await {
         Ok(redis) => redis,
         Err(error) => panic!("{error}"),

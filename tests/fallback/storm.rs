@@ -13,9 +13,9 @@ use resilience_examples::{
 
 use crate::support::{SOON, now_ms, server};
 
-/// Kills in all, and how many of them at a time.
-const KILLS: u64 = 20;
-const AT_A_TIME: u64 = 4;
+/// Kills in all, unless somebody asks for more, and how many of them at a time.
+const KILLS: u32 = 8;
+const AT_A_TIME: u32 = 4;
 
 pub(crate) fn writer(args: &[&str]) -> ChildProcess {
     let binary = find_binary("store-writer").unwrap();
@@ -27,9 +27,9 @@ pub(crate) fn writer(args: &[&str]) -> ChildProcess {
 
 /// Lets it write for a while, kills it, and gives the last answer that it had kept
 /// more than a second before.
-async fn kill(writer: &ChildProcess, round: u64) -> u64 {
+async fn kill(writer: &ChildProcess, round: u32) -> u64 {
     writer.wait_for_line("kept ", SOON).await.unwrap();
-    let while_it_writes = 1_500 + round * 73 % 700;
+    let while_it_writes = 1_500 + u64::from(round) * 73 % 700;
     tokio::time::sleep(Duration::from_millis(while_it_writes)).await;
     let killed_at = now_ms();
     writer.signal(Signal::KILL).unwrap();
@@ -57,7 +57,7 @@ async fn check(store: &impl Store, last: u64) {
 async fn a_killed_process_has_left_in_its_file_what_it_kept_a_second_before() {
     let directory = tempfile::tempdir().unwrap();
     let mut lasts = Vec::new();
-    for first in (0..KILLS).step_by(usize::try_from(AT_A_TIME).unwrap()) {
+    for first in (0..resilience_tests::kills(KILLS)).step_by(AT_A_TIME as usize) {
         let rounds = (first..first + AT_A_TIME).map(|round| {
             let path: PathBuf = directory.path().join(format!("{round}.redb"));
             tokio::spawn(async move {
@@ -80,7 +80,7 @@ async fn a_killed_process_has_left_in_its_file_what_it_kept_a_second_before() {
 #[tokio::test]
 async fn a_killed_process_has_left_in_redis_what_it_kept_a_second_before() {
     let mut lasts = Vec::new();
-    for first in (0..KILLS).step_by(usize::try_from(AT_A_TIME).unwrap()) {
+    for first in (0..resilience_tests::kills(KILLS)).step_by(AT_A_TIME as usize) {
         let rounds = (first..first + AT_A_TIME).map(|round| {
             tokio::spawn(async move {
                 let server = server().await;

@@ -9,10 +9,12 @@ pub mod lone;
 mod metrics;
 mod processes;
 mod stack;
+mod storms;
 mod wait;
 
 pub use http::{Answer, get, post, send, try_get};
 pub use metrics::Metrics;
 pub use processes::{descendants, is_running};
 pub use stack::{BREAKER, Stack, StackBuilder};
+pub use storms::kills;
 pub use wait::{SOON, eventually};
