@@ -1,7 +1,8 @@
 //! Rows of a fallback, around an HTTP service that answers at once.
 //!
 //! A call is `poll_ready`, `call`, a poll, and the drop of the answer. Requests are
-//! made before and not measured: who calls has one.
+//! made before and not measured: who calls has one. Their end is taken off the hits:
+//! it is what `bare` costs, a service that answers with nothing.
 
 use std::{
     cell::LazyCell,
@@ -59,6 +60,9 @@ fn eur() -> Request<Body> {
 fn hit(c: &mut Criterion, name: &str, threads: usize) {
     let runtime = current_thread();
     let mut row = c.benchmark_group(name);
+    row.bench_function("bare", |b| {
+        b.iter_custom(|calls| slowest(threads, calls, || Origin::EMPTY));
+    });
     let ours = caches::ours(caches::fallback(), Origin::USUAL);
     hits(&mut row, "ours", threads, &runtime, ours);
     let peer = caches::tower_resilience(100, Origin::USUAL);

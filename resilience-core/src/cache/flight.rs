@@ -247,7 +247,10 @@ where
         let kept = ended.is_some().then(|| keep(&self.key, &answer));
         drop(running);
         drop((ended, kept));
-        self.tell.send_replace(Some(Ok(answer)));
+        // Nobody can join it any more, and if nobody waits there is nobody to wake.
+        if self.tell.receiver_count() > 0 {
+            self.tell.send_replace(Some(Ok(answer)));
+        }
     }
 }
 
@@ -266,6 +269,9 @@ impl<K: Eq + Hash, T> Lead<K, T> {
         let ended = running.take(&self.key, self.number);
         drop(running);
         drop(ended);
+        if self.tell.receiver_count() == 0 {
+            return;
+        }
         // Told last: who hears of it and asks again must not find this run.
         self.tell.send_if_modified(|told| {
             let first = told.is_none();
