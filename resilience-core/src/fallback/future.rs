@@ -24,7 +24,7 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<S, Req, F, V, E> {
-        Pass { #[pin] call: Oneshot<S, Req, F> },
+        Pass { #[pin] call: Oneshot<S, Req, F, E> },
         Hit { answer: Option<Answered<V>> },
         Ask { ask: BoxedAsk<V, E> },
     }
@@ -32,16 +32,21 @@ pin_project! {
 
 type BoxedAsk<V, E> = Pin<Box<dyn Future<Output = Result<Answered<V>, FallbackError<E>>> + Send>>;
 
-impl<S, Req, F, V, E> ResponseFuture<S, Req, F, V, E> {
+impl<S, Req, V, E> ResponseFuture<S, Req, S::Future, V, E>
+where
+    S: Service<Req, Response = V, Error = E>,
+{
     #[inline]
-    pub(super) const fn pass(service: S, request: Req) -> Self {
+    pub(super) fn pass(service: S, request: Req) -> Self {
         Self {
             state: State::Pass {
                 call: Oneshot::new(service, request),
             },
         }
     }
+}
 
+impl<S, Req, F, V, E> ResponseFuture<S, Req, F, V, E> {
     #[inline]
     pub(super) const fn hit(answer: Answered<V>) -> Self {
         Self {

@@ -3,7 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use pin_project_lite::pin_project;
@@ -26,33 +26,46 @@ where
 
 pin_project! {
     /// The same with a name.
-    pub(super) struct Oneshot<S, Req, F> {
+    pub(super) struct Oneshot<S, Req, F, E> {
         #[pin]
-        state: State<S, Req, F>,
+        state: State<S, Req, F, E>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, Req, F> {
+    enum State<S, Req, F, E> {
         NotReady { service: S, request: Option<Req> },
+        Refused { error: Option<E> },
         Called { #[pin] call: F },
     }
 }
 
-impl<S, Req, F> Oneshot<S, Req, F> {
+impl<S, Req> Oneshot<S, Req, S::Future, S::Error>
+where
+    S: Service<Req>,
+{
+    /// Calls a service that is ready, as most are: a request is large, and need not be
+    /// put down and taken up again for that.
     #[inline]
-    pub(super) const fn new(service: S, request: Req) -> Self {
-        Self {
-            state: State::NotReady {
+    pub(super) fn new(mut service: S, request: Req) -> Self {
+        // It wakes nobody: one that is not ready is asked again by who can wait.
+        let mut nobody = Context::from_waker(Waker::noop());
+        let state = match service.poll_ready(&mut nobody) {
+            Poll::Ready(Ok(())) => State::Called {
+                call: service.call(request),
+            },
+            Poll::Ready(Err(error)) => State::Refused { error: Some(error) },
+            Poll::Pending => State::NotReady {
                 service,
                 request: Some(request),
             },
-        }
+        };
+        Self { state }
     }
 }
 
-impl<S, Req> Future for Oneshot<S, Req, S::Future>
+impl<S, Req> Future for Oneshot<S, Req, S::Future, S::Error>
 where
     S: Service<Req>,
 {
@@ -70,6 +83,10 @@ where
                         .expect("called once, and then it is `Called`");
                     let call = service.call(request);
                     state.set(State::Called { call });
+                }
+                StateProj::Refused { error } => {
+                    let error = error.take().expect("not polled after it was ready");
+                    return Poll::Ready(Err(error));
                 }
                 StateProj::Called { call } => return call.poll(cx),
             }

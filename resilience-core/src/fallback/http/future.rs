@@ -28,7 +28,7 @@ pin_project! {
     enum State<S, ReqB, ResB, F, E> {
         Pass {
             #[pin]
-            call: Oneshot<S, Request<ReqB>, F>,
+            call: Oneshot<S, Request<ReqB>, F, E>,
             forget: Option<Forget>,
         },
         Hit { response: Option<Response<FallbackBody<ResB>>> },
@@ -42,9 +42,12 @@ type Forget = Box<dyn FnOnce() + Send>;
 type BoxedAsk<ResB, E> =
     Pin<Box<dyn Future<Output = Result<Response<FallbackBody<ResB>>, FallbackError<E>>> + Send>>;
 
-impl<S, ReqB, ResB, F, E> HttpResponseFuture<S, ReqB, ResB, F, E> {
+impl<S, ReqB, ResB, E> HttpResponseFuture<S, ReqB, ResB, S::Future, E>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>, Error = E>,
+{
     #[inline]
-    pub(super) const fn pass(service: S, request: Request<ReqB>) -> Self {
+    pub(super) fn pass(service: S, request: Request<ReqB>) -> Self {
         Self {
             state: State::Pass {
                 call: Oneshot::new(service, request),
@@ -53,7 +56,7 @@ impl<S, ReqB, ResB, F, E> HttpResponseFuture<S, ReqB, ResB, F, E> {
         }
     }
 
-    pub(super) const fn forgets(service: S, request: Request<ReqB>, forget: Forget) -> Self {
+    pub(super) fn forgets(service: S, request: Request<ReqB>, forget: Forget) -> Self {
         Self {
             state: State::Pass {
                 call: Oneshot::new(service, request),
@@ -61,7 +64,9 @@ impl<S, ReqB, ResB, F, E> HttpResponseFuture<S, ReqB, ResB, F, E> {
             },
         }
     }
+}
 
+impl<S, ReqB, ResB, F, E> HttpResponseFuture<S, ReqB, ResB, F, E> {
     #[inline]
     pub(super) const fn hit(response: Response<FallbackBody<ResB>>) -> Self {
         Self {
