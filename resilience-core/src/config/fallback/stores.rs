@@ -35,7 +35,7 @@ pub struct FallbackRedisConfig {
     /// The certificates that are trusted with `rediss://`, as PEM; `None`: those of
     /// the system. Default: `None`.
     pub ca_file: Option<PathBuf>,
-    /// How long a request waits for it. 1 ms to 100 ms. Default: 4 ms.
+    /// How long a request waits for it. 1 ms to 100 ms. Default: 3 ms.
     pub deadline: Duration,
 }
 
@@ -78,7 +78,7 @@ pub(in crate::config) fn read(
         reader,
         redis,
         "deadline",
-        4 * MS,
+        3 * MS,
         &within(MS, 100 * MS, "1ms to 100ms"),
     );
     let redis = FallbackRedisConfig {

@@ -105,7 +105,7 @@ fn the_defaults_of_the_stores_are_those_of_the_field_docs() {
         (Path::new("fallback.redb"), 256 << 20)
     );
     assert_eq!((&redis.url, &redis.ca_file), (&None, &None));
-    assert_eq!(redis.deadline, Duration::from_millis(4));
+    assert_eq!(redis.deadline, Duration::from_millis(3));
     let answer = "services: {a: {fallback: {answer: {body: x}}}}";
     let answer = parsed(answer).fallback("a").answer.clone().unwrap();
     assert_eq!(

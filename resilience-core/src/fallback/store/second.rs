@@ -19,9 +19,10 @@ use crate::{
     snapshot::StoreSnapshot,
 };
 
-/// How long a read may take. A timer of tokio ends up to a millisecond late, so a
-/// request waits at most five for a store, whatever that does.
-pub(super) const READ_WITHIN: Duration = Duration::from_millis(4);
+/// How long a read may take. A timer of tokio ends up to a millisecond late, and a
+/// machine at work later, so a request waits at most five for a store, whatever that
+/// does.
+pub(super) const READ_WITHIN: Duration = Duration::from_millis(3);
 
 /// A store behind the memory of all fallbacks. A handle: clones share it.
 ///
@@ -64,7 +65,7 @@ impl SecondLevel {
         Self::with_deadline(store, READ_WITHIN)
     }
 
-    /// The same with another time than 4 ms that a read may take: a request waits so
+    /// The same with another time than 3 ms that a read may take: a request waits so
     /// long for a store that does not answer, and a millisecond more.
     ///
     /// # Panics
@@ -234,7 +235,7 @@ fn prefix(name: &str) -> Bytes {
 }
 
 /// Opens when half of the last ten reads failed, and looks again every second: a
-/// frozen store costs some requests 4 ms, and then one a second.
+/// frozen store costs some requests 3 ms, and then one a second.
 fn breaker_config() -> BreakerConfig {
     let options = BreakerOptions {
         window: Window::Calls(10),
