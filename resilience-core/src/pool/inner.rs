@@ -17,6 +17,7 @@ use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
     connection::Connection,
+    deadline::Deadlines,
     desk::{Desk, Overdue, place_of},
     dial::{ConnectError, Transport},
     error::{Exhausted, PoolError, Unreachable},
@@ -48,6 +49,8 @@ pub(super) struct Inner {
     pub(super) epoch: AtomicU64,
     /// When the log was last told that a caller got none; 0: never.
     pub(super) exhaustion_told_ms: AtomicU64,
+    /// Of those who wait for a connection.
+    deadlines: Deadlines,
     /// Of the first caller: connections live on it.
     runtime: OnceLock<Handle>,
 }
@@ -77,6 +80,7 @@ impl Inner {
             desks: Mutex::default(),
             epoch: AtomicU64::new(0),
             exhaustion_told_ms: AtomicU64::new(0),
+            deadlines: Deadlines::default(),
             runtime: OnceLock::new(),
         }
     }
@@ -102,7 +106,12 @@ impl Inner {
                         return Ok(self.hand_out(session, place));
                     }
                 }
-                Taken::Wait(receiver) => {
+                Taken::Wait(receiver, room) => {
+                    // Under the lock of the queue: without room there is nothing to
+                    // reserve, and whoever makes some looks for those who wait.
+                    if room {
+                        self.want_more();
+                    }
                     let waiting = Waiting {
                         inner: Arc::clone(self),
                         receiver: Some(receiver),
@@ -120,8 +129,7 @@ impl Inner {
     ) -> Result<Connection, PoolError> {
         let asked_ns = self.clock.now_ns();
         let patience = self.settings.load().wait;
-        self.want_more();
-        let served = tokio::time::timeout(patience, async {
+        let work = async {
             loop {
                 let session = waiting.served().await?;
                 if let Some(session) = self.usable(session) {
@@ -135,28 +143,28 @@ impl Inner {
                                 return Ok(session);
                             }
                         }
-                        Taken::Wait(receiver) => waiting.receiver = Some(receiver),
+                        Taken::Wait(receiver, _) => waiting.receiver = Some(receiver),
                     }
                 }
                 self.want_more();
             }
-        })
-        .await;
+        };
+        let served = self.deadlines.within(patience, work).await;
         let waited_ns = self.clock.now_ns().saturating_sub(asked_ns);
         let waited = Duration::from_nanos(waited_ns);
         match served {
-            Ok(Ok(session)) => {
+            Some(Ok(session)) => {
                 self.stats.wait.note(waited_ns);
                 Ok(self.hand_out(session, place))
             }
-            Ok(Err(Some(error))) => {
+            Some(Err(Some(error))) => {
                 one(&self.stats.timeouts);
                 Err(PoolError::Unreachable(Box::new(Unreachable {
                     error,
                     waited,
                 })))
             }
-            Ok(Err(None)) | Err(_) => {
+            Some(Err(None)) | None => {
                 // Described before this caller leaves the queue: it is one of them.
                 let error = self.no_connection(waited);
                 one(&self.stats.timeouts);

@@ -23,6 +23,7 @@ mod cancel;
 mod checkout;
 mod clean;
 mod connection;
+mod deadline;
 mod desk;
 pub mod diagnosis;
 mod dial;

@@ -107,9 +107,9 @@ async fn send<'a, T>(
     let limit = inner.settings.load().query;
     let answered = match limit {
         None => work.await,
-        Some(limit) => match tokio::time::timeout(limit, work).await {
-            Ok(answered) => answered,
-            Err(_) => return Err(QueryError::Timeout { after: limit }),
+        Some(limit) => match session.deadlines.within(limit, work).await {
+            Some(answered) => answered,
+            None => return Err(QueryError::Timeout { after: limit }),
         },
     };
     match answered {

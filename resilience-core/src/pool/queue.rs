@@ -52,8 +52,9 @@ struct State<T, E> {
 #[derive(Debug)]
 pub(super) enum Taken<T, E> {
     Idle(T),
-    /// Nothing now. To be handed to [`Queue::leave`] if it is given up.
-    Wait(oneshot::Receiver<Result<T, E>>),
+    /// Nothing now. To be handed to [`Queue::leave`] if it is given up. And whether
+    /// there is room for one more to be made.
+    Wait(oneshot::Receiver<Result<T, E>>, bool),
 }
 
 /// What became of something that was given back.
@@ -109,7 +110,8 @@ impl<T, E> Queue<T, E> {
         let (sender, receiver) = oneshot::channel();
         state.waiting.push_back(sender);
         state.alive += 1;
-        Taken::Wait(receiver)
+        let room = state.open < state.limits.total();
+        Taken::Wait(receiver, room)
     }
 
     /// Leaves the queue; what was handed over just then.
@@ -309,7 +311,7 @@ mod tests {
     /// A caller that found nothing.
     fn wait(queue: &TestQueue) -> oneshot::Receiver<Result<u32, &'static str>> {
         match queue.take() {
-            Taken::Wait(receiver) => receiver,
+            Taken::Wait(receiver, _) => receiver,
             Taken::Idle(item) => panic!("{item} was idle"),
         }
     }
@@ -439,7 +441,7 @@ mod tests {
                 match step {
                     Step::Take => match queue.take() {
                         Taken::Idle(item) => out.push(item),
-                        Taken::Wait(receiver) => waiting.push(receiver),
+                        Taken::Wait(receiver, _) => waiting.push(receiver),
                     },
                     Step::Leave(which) if !waiting.is_empty() => {
                         let mut receiver = waiting.swap_remove(which % waiting.len());
