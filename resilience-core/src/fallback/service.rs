@@ -77,7 +77,7 @@ where
         let Some(key) = (self.shared.key)(&request) else {
             return ResponseFuture::pass(self.inner.clone(), request);
         };
-        match self.shared.port.look(&key, Want::ALL, |_| None) {
+        match self.shared.port.look(key.as_bytes(), Want::ALL, |_| None) {
             Look::Pass => ResponseFuture::pass(self.inner.clone(), request),
             Look::Hit(value, served, refresh) => {
                 if let Some(key) = refresh {

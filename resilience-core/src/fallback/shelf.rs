@@ -151,7 +151,7 @@ where
 
     /// What is in memory under a key, of whatever age.
     #[inline]
-    pub(crate) fn find(&self, key: &Key) -> Option<Found<V>> {
+    pub(crate) fn find(&self, key: &[u8]) -> Option<Found<V>> {
         self.memory.get(key)
     }
 
@@ -170,7 +170,7 @@ where
     pub(super) fn make(&self, inner: &Inner, changes: &Changes<V>) -> Left<V> {
         let mut left = Left::new();
         if let Some((key, note)) = &changes.only_with {
-            let there = self.find(key);
+            let there = self.find(key.as_bytes());
             if !there.is_some_and(|there| Arc::ptr_eq(&there.value, &note.value)) {
                 return left;
             }

@@ -187,13 +187,13 @@ where
     #[inline]
     pub(super) fn look(
         &self,
-        key: &Key,
+        key: &[u8],
         want: Want,
         redirect: impl FnOnce(&V) -> Option<Key>,
     ) -> Look<V> {
         let inner = self.inner();
         let settings = inner.settings();
-        if settings.strategy == FallbackStrategy::None || key.as_bytes().len() > Key::LONGEST {
+        if settings.strategy == FallbackStrategy::None || key.len() > Key::LONGEST {
             return Look::Pass;
         }
         let ask = |missed| {
@@ -216,7 +216,7 @@ where
         if found.value.note {
             let there = redirect(&found.value.value);
             let Some((key, there)) = there.and_then(|key| {
-                let found = self.shelf.find(&key)?;
+                let found = self.shelf.find(key.as_bytes())?;
                 Some((key, found))
             }) else {
                 return ask(Missed::NotThisOne);
@@ -232,7 +232,7 @@ where
             Use::Fresh => (Source::Fresh, None),
             // Not if it is nobody else's business.
             Use::WhileRefreshing if want.share => {
-                (Source::Refreshing, Some(at.unwrap_or_else(|| key.clone())))
+                (Source::Refreshing, Some(at.unwrap_or_else(|| Key::from(key))))
             }
             _ => return ask(Missed::Stale),
         };
@@ -342,7 +342,7 @@ where
 
     /// What is in memory under a key.
     pub(super) fn find(&self, key: &Key) -> Option<Found<V>> {
-        self.shelf.find(key)
+        self.shelf.find(key.as_bytes())
     }
 
     /// Forgets what is stored under a key.
@@ -352,14 +352,14 @@ where
 
     /// The key under which the answer is, as far as memory knows.
     fn resolve<X: Exchange<V>>(&self, primary: &Key, exchange: &X) -> Key {
-        let note = self.shelf.find(primary).filter(|found| found.value.note);
+        let note = self.shelf.find(primary.as_bytes()).filter(|found| found.value.note);
         note.and_then(|note| exchange.redirect(&note.value.value))
             .unwrap_or_else(|| primary.clone())
     }
 
     /// The answer that memory has under a key, of whatever age.
     fn in_memory(&self, key: &Key) -> Option<At<V>> {
-        let found = self.shelf.find(key).filter(|found| !found.value.note)?;
+        let found = self.shelf.find(key.as_bytes()).filter(|found| !found.value.note)?;
         Some(At {
             found,
             key: key.clone(),

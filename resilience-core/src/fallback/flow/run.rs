@@ -33,7 +33,7 @@ where
             looked: !serves,
             second: None,
         };
-        if serves && self.shelf.find(&trial.key).is_none() {
+        if serves && self.shelf.find(trial.key.as_bytes()).is_none() {
             // Not awaited with a borrowed exchange: that need not be `Sync`.
             if let Some(note) = self.look_further(&mut trial).await
                 && let Some(key) = exchange.redirect(&note.value.value)

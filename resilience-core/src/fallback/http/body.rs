@@ -55,12 +55,10 @@ impl<B: Body> Failed<B> for Option<B::Error> {
 
 impl<B> FallbackBody<B> {
     /// A body from memory.
-    pub(crate) fn from_memory(data: Bytes, trailers: Option<HeaderMap>) -> Self {
+    #[inline]
+    pub(crate) const fn from_memory(data: Bytes, trailers: Option<Box<HeaderMap>>) -> Self {
         Self {
-            state: State::Memory {
-                data,
-                trailers: trailers.map(Box::new),
-            },
+            state: State::Memory { data, trailers },
         }
     }
 
@@ -396,7 +394,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_from_memory_is_exact_about_its_size_and_its_end() {
-        let mut body = FallbackBody::<Frames>::from_memory("abc".into(), Some(sum("1")));
+        let mut body = FallbackBody::<Frames>::from_memory("abc".into(), Some(Box::new(sum("1"))));
         assert_eq!(
             (body.size_hint().exact(), body.is_end_stream()),
             (Some(3), false)

@@ -96,10 +96,36 @@ impl CacheStatus {
     }
 }
 
-/// The value of `Age`, in one allocation.
+/// The value of `Age`. Costs an allocation from a thousand seconds on.
 pub(crate) fn age(seconds: u64) -> HeaderValue {
-    Digits::of(i64::try_from(seconds).unwrap_or(i64::MAX)).after("")
+    match usize::try_from(seconds) {
+        Ok(small @ 0..1_000) => {
+            let skip = 2 - usize::from(small > 9) - usize::from(small > 99);
+            let text = &SMALL[small][skip..];
+            HeaderValue::from_static(str::from_utf8(text).expect("digits"))
+        }
+        _ => Digits::of(i64::try_from(seconds).unwrap_or(i64::MAX)).after(""),
+    }
 }
+
+/// The numbers below a thousand, each with three digits.
+static SMALL: [[u8; 3]; 1_000] = {
+    let mut digits = [[b'0'; 3]; 1_000];
+    let mut number = 0;
+    while number < digits.len() {
+        let mut rest = number;
+        let mut place = 3;
+        while place > 0 {
+            place -= 1;
+            #[expect(clippy::cast_possible_truncation, reason = "a digit")]
+            let digit = (rest % 10) as u8;
+            digits[number][place] += digit;
+            rest /= 10;
+        }
+        number += 1;
+    }
+    digits
+};
 
 fn written(value: String) -> HeaderValue {
     HeaderValue::try_from(value).expect(PRINTABLE)

@@ -7,7 +7,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    Collected, FallbackBody, HttpAnswer, Keep, collect,
+    Collected, FallbackBody, Given, HttpAnswer, Keep, collect,
     directives::OnResponse,
     service::Shared,
     stored::{HttpNote, HttpStored},
@@ -150,8 +150,8 @@ where
                     };
                     let Some(under) = under else {
                         // By what it differs, it is nobody else's.
-                        let (parts, body, trailers) = answer.response(1);
-                        let body = FallbackBody::from_memory(body, trailers);
+                        let given = Given::new(answer.into_memory(), 1);
+                        let (parts, body) = given.into_response().into_parts();
                         return own(parts, body, Verdict::NotKept { forgets: false });
                     };
                     (keep.under, keep.note) = (under, Some(note));
@@ -184,7 +184,7 @@ where
     };
     match HttpAnswer::new(&parts, &data, trailers.as_ref()) {
         Some(answer) => Ok(answer),
-        None => Err((parts, FallbackBody::from_memory(data, trailers), false)),
+        None => Err((parts, FallbackBody::from_memory(data, trailers.map(Box::new)), false)),
     }
 }
 

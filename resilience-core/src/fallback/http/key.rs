@@ -1,12 +1,75 @@
 //! Under which key the answer to a GET is kept.
 
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+};
+
 use http::{HeaderValue, Uri};
 
-use crate::fallback::Key;
+/// A key that is put together, to look whether it is there: on the stack, if it is of a
+/// usual length.
+#[derive(Clone)]
+pub(crate) enum KeyBytes {
+    Short { bytes: [u8; USUAL], len: u8 },
+    Long(Vec<u8>),
+}
 
-/// Bytes of a key that are put together on the stack. Longer ones cost a second
-/// allocation.
-const USUAL: usize = 256;
+const USUAL: usize = 127;
+
+impl KeyBytes {
+    #[inline]
+    pub(super) fn concat<const N: usize>(pieces: [&[u8]; N]) -> Self {
+        let len: usize = pieces.iter().map(|piece| piece.len()).sum();
+        let Ok(short @ 0..=127) = u8::try_from(len) else {
+            return Self::Long(pieces.concat());
+        };
+        let mut bytes = [0; USUAL];
+        let mut at = 0;
+        for piece in pieces {
+            bytes[at..at + piece.len()].copy_from_slice(piece);
+            at += piece.len();
+        }
+        Self::Short { bytes, len: short }
+    }
+}
+
+impl Deref for KeyBytes {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Short { bytes, len } => &bytes[..usize::from(*len)],
+            Self::Long(bytes) => bytes,
+        }
+    }
+}
+
+impl DerefMut for KeyBytes {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Short { bytes, len } => &mut bytes[..usize::from(*len)],
+            Self::Long(bytes) => bytes,
+        }
+    }
+}
+
+impl PartialEq for KeyBytes {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for KeyBytes {}
+
+/// As text as far as it is one.
+impl fmt::Debug for KeyBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.escape_ascii())
+    }
+}
 
 /// `scheme://authority/path?query`, scheme and authority in lower case.
 ///
@@ -16,7 +79,7 @@ const USUAL: usize = 256;
 ///
 /// What is kept for one identity has keys of its own: another layer before the same
 /// upstream may answer for all, and must not find it.
-pub(super) fn of(uri: &Uri, host: Option<&HeaderValue>, one_identity: bool) -> Option<Key> {
+pub(super) fn of(uri: &Uri, host: Option<&HeaderValue>, one_identity: bool) -> Option<KeyBytes> {
     let authority = match (uri.authority(), host) {
         (Some(authority), _) => {
             Some(authority.as_str().as_bytes()).filter(|all| !all.contains(&b'@'))
@@ -25,68 +88,19 @@ pub(super) fn of(uri: &Uri, host: Option<&HeaderValue>, one_identity: bool) -> O
         (None, None) => Some(b"".as_slice()),
     }?;
     let target = uri.path_and_query().map_or("", |target| target.as_str());
-    let mut key = Writer::new();
-    if one_identity {
-        // No scheme has a space.
-        key.push(b"1 ");
-    }
-    key.push(uri.scheme_str().unwrap_or_default().as_bytes());
-    key.push(b"://");
-    key.push(authority);
-    key.lower_case();
-    key.push(target.as_bytes());
-    Some(key.finish())
+    // No scheme has a space.
+    let before: &[u8] = if one_identity { b"1 " } else { b"" };
+    let scheme = uri.scheme_str().unwrap_or_default().as_bytes();
+    let mut key = KeyBytes::concat([before, scheme, b"://", authority, target.as_bytes()]);
+    let path = key.len() - target.len();
+    key[..path].make_ascii_lowercase();
+    Some(key)
 }
 
 /// Not so sure as of an authority, which was read as one.
 fn is_host(host: &[u8]) -> bool {
     let in_a_host = |byte: &u8| byte.is_ascii_graphic() && !b"/?#@\\".contains(byte);
     host.iter().all(in_a_host)
-}
-
-/// Puts a key together with one allocation, if it is of a usual length.
-pub(super) struct Writer {
-    short: [u8; USUAL],
-    len: usize,
-    /// All of it, once it does not fit.
-    long: Vec<u8>,
-}
-
-impl Writer {
-    pub(super) fn new() -> Self {
-        Self {
-            short: [0; USUAL],
-            len: 0,
-            long: Vec::new(),
-        }
-    }
-
-    pub(super) fn push(&mut self, bytes: &[u8]) {
-        if self.long.is_empty() {
-            if let Some(room) = self.short[self.len..].get_mut(..bytes.len()) {
-                room.copy_from_slice(bytes);
-                self.len += bytes.len();
-                return;
-            }
-            self.long.reserve(self.len + bytes.len());
-            self.long.extend_from_slice(&self.short[..self.len]);
-        }
-        self.long.extend_from_slice(bytes);
-    }
-
-    /// All that is there until now.
-    fn lower_case(&mut self) {
-        self.short[..self.len].make_ascii_lowercase();
-        self.long.make_ascii_lowercase();
-    }
-
-    pub(super) fn finish(self) -> Key {
-        if self.long.is_empty() {
-            Key::from(&self.short[..self.len])
-        } else {
-            Key::from(self.long)
-        }
-    }
 }
 
 #[cfg(test)]
@@ -98,7 +112,7 @@ mod tests {
     fn key(uri: &str, host: Option<&'static str>) -> Option<String> {
         let host = host.map(HeaderValue::from_static);
         let key = of(&uri.parse().unwrap(), host.as_ref(), false)?;
-        Some(String::from_utf8(key.as_bytes().to_vec()).unwrap())
+        Some(String::from_utf8(key.to_vec()).unwrap())
     }
 
     #[test]
@@ -163,18 +177,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn a_key_is_what_was_pushed_however_long(
-            pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 0..8),
-        ) {
-            let mut writer = Writer::new();
-            for piece in &pieces {
-                writer.push(piece);
-            }
-            let key = writer.finish();
-            prop_assert_eq!(key.as_bytes(), pieces.concat());
-        }
-
         #[test]
         fn a_long_authority_is_in_lower_case_too(len in 0..600_usize) {
             let uri = format!("http://{}/{}", "A".repeat(len + 1), "B".repeat(600 - len));

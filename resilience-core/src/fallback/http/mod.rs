@@ -26,7 +26,7 @@ mod tests;
 mod vary;
 mod wanted;
 
-pub(crate) use answer::HttpAnswer;
+pub(crate) use answer::{Given, HttpAnswer};
 pub use body::FallbackBody;
 pub(crate) use body::{Collected, collect};
 pub(crate) use cache_status::{CacheStatus, Forwarded, age, append};

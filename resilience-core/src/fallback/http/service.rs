@@ -11,18 +11,18 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    Ask, CacheStatus, FallbackBody, Forwarded, HttpAnswer, Wanted, age, append,
+    Ask, CacheStatus, FallbackBody, Forwarded, Given, HttpAnswer, Wanted, age, append,
     exchange::HttpCall,
     future::HttpResponseFuture,
     other::{AskOther, NoOther},
-    stored::HttpStored,
+    stored::{HttpStored, memory},
     wanted,
 };
 use crate::{
     breaker::{Classify, HttpStatusFails, Outcome},
     config::FallbackStrategy,
     fallback::{
-        FallbackError, Served, Source,
+        FallbackError, Key, Served, Source,
         flow::{Answer, Asking, Backup, Look, Missed, OtherFuture, Port, Want},
         shelf::Kept,
     },
@@ -96,7 +96,7 @@ where
         let ask = match wanted {
             Wanted::Pass => return HttpResponseFuture::pass(self.inner.clone(), request),
             Wanted::Forgets(key) => {
-                let port = Arc::clone(&shared.port);
+                let (port, key) = (Arc::clone(&shared.port), Key::from(&*key));
                 let forget = Box::new(move || port.forget(&key));
                 return HttpResponseFuture::forgets(self.inner.clone(), request, forget);
             }
@@ -115,22 +115,27 @@ where
         match shared.port.look(&ask.key, want, redirect) {
             Look::Pass => HttpResponseFuture::pass(self.inner.clone(), request),
             Look::Hit(kept, served, refresh) => {
-                let response = shared.stored(&kept, served, Missed::Nothing);
+                let response = shared.stored(kept, served, Missed::Nothing);
                 if let Some(key) = refresh {
-                    let primary = ask.key.clone();
-                    let call = || self.exchange(request, ask);
-                    self.shared.port.refresh(primary, key, call);
+                    let primary = Key::from(&*ask.key);
+                    let call = || self.exchange(request, &ask, primary.clone());
+                    self.shared.port.refresh(primary.clone(), key, call);
                 }
                 HttpResponseFuture::hit(response)
             }
             Look::Ask(_) if ask.only_stored => HttpResponseFuture::hit(shared.not_asked()),
-            Look::Ask(asking) => self.miss(request, ask, want, asking),
+            Look::Ask(asking) => self.miss(request, &ask, want, asking),
         }
     }
 }
 
 impl<S, C, O> HttpFallbackService<S, C, O> {
-    fn exchange<ReqB>(&self, request: Request<ReqB>, ask: Ask) -> HttpCall<S, ReqB, C, O>
+    fn exchange<ReqB>(
+        &self,
+        request: Request<ReqB>,
+        ask: &Ask,
+        primary: Key,
+    ) -> HttpCall<S, ReqB, C, O>
     where
         S: Clone,
     {
@@ -138,7 +143,7 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
             inner: self.inner.clone(),
             request,
             shared: Arc::clone(&self.shared),
-            primary: ask.key,
+            primary,
             personal: ask.personal,
             keep: ask.keep,
         }
@@ -147,7 +152,7 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
     fn miss<ReqB, ResB, E>(
         &self,
         request: Request<ReqB>,
-        ask: Ask,
+        ask: &Ask,
         want: Want,
         asking: Asking,
     ) -> HttpResponseFuture<S, ReqB, ResB, S::Future, E>
@@ -167,14 +172,14 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
         O: AskOther<ReqB, ResB>,
     {
         let backup = self.shared.backup::<_, _, E>(&request, asking);
-        let (shared, key) = (Arc::clone(&self.shared), ask.key.clone());
-        let call = self.exchange(request, ask);
+        let (shared, key) = (Arc::clone(&self.shared), Key::from(&*ask.key));
+        let call = self.exchange(request, ask, key.clone());
         // Boxed: its future is large, the call costs a task anyway, and so hits and
         // calls that are passed on need not carry it about.
         HttpResponseFuture::ask(Box::pin(async move {
             let answer = Arc::clone(&shared.port).ask(key, want, call, backup).await;
             match answer {
-                Answer::Value(kept, served) => Ok(shared.stored(&kept, served, asking.missed)),
+                Answer::Value(kept, served) => Ok(shared.stored(kept, served, asking.missed)),
                 Answer::Own(mut response, served) => {
                     let why = shared.asked(&served, asking.missed);
                     append(response.headers_mut(), why);
@@ -245,18 +250,19 @@ impl<C, O> Shared<C, O> {
     /// The response of something that was stored, or is a copy of what many get.
     fn stored<ResB>(
         &self,
-        kept: &Kept<HttpStored>,
+        kept: Arc<Kept<HttpStored>>,
         served: Served,
         missed: Missed,
     ) -> Response<FallbackBody<ResB>> {
-        let HttpStored::Answer(answer) = &kept.value else {
-            unreachable!("a note is nobody's answer");
-        };
-        let (mut parts, body, trailers) = answer.response(2);
+        let memory = memory(kept);
         let age_s = served.age_ms / 1_000;
         let ttl_s = served.told.ttl_ms.div_euclid(1_000);
         let status = match served.source {
-            Source::Fresh => self.status.fresh(ttl_s),
+            Source::Fresh => {
+                // Without `Served`: that would cost more than all the rest.
+                let given = Given::aged(memory, age(age_s), self.status.fresh(ttl_s));
+                return given.into_response();
+            }
             Source::Refreshing => self.status.revalidating(ttl_s),
             Source::Stale => {
                 let status = served.told.status;
@@ -267,13 +273,16 @@ impl<C, O> Shared<C, O> {
         };
         let from_memory = !matches!(served.source, Source::Live | Source::Fixed);
         // What was old when it came still is.
-        if from_memory || age_s > 0 {
-            parts.headers.insert(header::AGE, age(age_s));
-        }
-        append(&mut parts.headers, status);
-        parts.extensions.insert(served);
-        let body = FallbackBody::from_memory(body, trailers);
-        Response::from_parts(parts, body)
+        let given = if from_memory || age_s > 0 {
+            Given::aged(memory, age(age_s), status)
+        } else {
+            let mut given = Given::new(memory, 1);
+            append(&mut given.headers, status);
+            given
+        };
+        let mut response = given.into_response();
+        response.extensions_mut().insert(served);
+        response
     }
 
     /// Why the upstream was asked, for the answer that it gave.

@@ -1,10 +1,12 @@
 //! What is stored for HTTP: an answer, or a note where answers are.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
 use super::{HttpAnswer, Vary, variant_key};
-use crate::fallback::{Key, codec::Code};
+use crate::fallback::{Key, codec::Code, shelf::Kept};
 
 /// What is stored under a key.
 pub(crate) enum HttpStored {
@@ -85,6 +87,25 @@ impl HttpStored {
     }
 }
 
+/// The memory of an answer that was found, for as long as anybody has a part of it.
+///
+/// One handle of the answer for all parts: each counts its handles beside this one, and
+/// threads that give the same answer do not meet there.
+pub(super) fn memory(kept: Arc<Kept<HttpStored>>) -> Bytes {
+    Bytes::from_owner(Memory(kept))
+}
+
+struct Memory(Arc<Kept<HttpStored>>);
+
+impl AsRef<[u8]> for Memory {
+    fn as_ref(&self) -> &[u8] {
+        match &self.0.value {
+            HttpStored::Answer(answer) => answer.memory(),
+            HttpStored::Note(_) => unreachable!("a note is nobody's answer"),
+        }
+    }
+}
+
 /// Turns them into bytes and back.
 pub(super) struct HttpCode;
 
@@ -98,10 +119,7 @@ impl Code<HttpStored> for HttpCode {
 
     fn decode(&self, key: &Key, kind: &str, payload: &Bytes) -> Option<HttpStored> {
         match kind {
-            // Copied: what a store hands out may be a part of something larger.
-            HttpAnswer::KIND => HttpAnswer::decode(Bytes::copy_from_slice(payload))
-                .ok()
-                .map(HttpStored::Answer),
+            HttpAnswer::KIND => HttpAnswer::decode(payload).ok().map(HttpStored::Answer),
             Vary::KIND => {
                 HttpNote::decode(key, payload).map(|note| HttpStored::Note(Box::new(note)))
             }

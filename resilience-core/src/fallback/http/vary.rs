@@ -8,7 +8,6 @@ use std::str;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, header};
 
-use super::key::Writer;
 use crate::fallback::Key;
 
 /// Names of request headers: in lower case, in order, each once, parted by commas.
@@ -115,8 +114,8 @@ pub(crate) enum BadVary {
 /// RFC 9111, section 4.1: several lines of one header are one list, and a header that is
 /// missing matches one that is missing.
 pub(crate) fn variant_key(key: &Key, vary: &Vary, headers: &HeaderMap) -> Option<Key> {
-    let mut variant = Writer::new();
-    variant.push(key.as_bytes());
+    let mut variant = Vec::with_capacity(key.as_bytes().len() + 128);
+    variant.extend_from_slice(key.as_bytes());
     for name in vary.names() {
         let mut lines = headers.get_all(name).iter();
         let first = lines.next();
@@ -124,18 +123,18 @@ pub(crate) fn variant_key(key: &Key, vary: &Vary, headers: &HeaderMap) -> Option
             return None;
         }
         // A zero and a one are in no URI, no name and no value.
-        variant.push(b"\0");
-        variant.push(name.as_bytes());
+        variant.extend_from_slice(b"\0");
+        variant.extend_from_slice(name.as_bytes());
         if let Some(first) = first {
-            variant.push(b"\x01");
-            variant.push(first.as_bytes().trim_ascii());
+            variant.extend_from_slice(b"\x01");
+            variant.extend_from_slice(first.as_bytes().trim_ascii());
         }
         for line in lines {
-            variant.push(b", ");
-            variant.push(line.as_bytes().trim_ascii());
+            variant.extend_from_slice(b", ");
+            variant.extend_from_slice(line.as_bytes().trim_ascii());
         }
     }
-    Some(variant.finish())
+    Some(variant.into())
 }
 
 fn is_credential(name: &str) -> bool {

@@ -2,8 +2,10 @@
 
 use http::{HeaderMap, Method, Uri};
 
-use super::{directives::OnRequest, key};
-use crate::fallback::Key;
+use super::{
+    directives::OnRequest,
+    key::{self, KeyBytes},
+};
 
 /// What may be done with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +14,7 @@ pub(crate) enum Wanted {
     Pass,
     /// It changes something: when it succeeds, what is stored under this key is not the
     /// last good answer any more.
-    Forgets(Key),
+    Forgets(KeyBytes),
     /// It asks for something that may be stored.
     Ask(Ask),
 }
@@ -21,7 +23,7 @@ pub(crate) enum Wanted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ask {
     /// Under which the answer is kept, or a note by which headers answers differ.
-    pub(crate) key: Key,
+    pub(crate) key: KeyBytes,
     /// Whether a stored answer will do, fresh, or stale when the upstream fails.
     pub(crate) read: bool,
     /// Whether the answer may be kept, if it says nothing against it.
@@ -40,7 +42,7 @@ pub(crate) struct Ask {
 /// Reads a request. `one_identity` says that all are made with the same credentials, so
 /// that nobody gets to see what is another's.
 ///
-/// Costs one walk over the headers and the allocation of the key.
+/// Costs one walk over the headers, and no allocation unless the key is long.
 ///
 /// # Source
 ///
@@ -146,10 +148,14 @@ mod tests {
         wanted(&Method::GET, &rates(), &map(headers), true, false)
     }
 
+    fn bytes(key: &str) -> KeyBytes {
+        KeyBytes::concat([key.as_bytes()])
+    }
+
     /// A plain question, to which everything may be done.
     fn plain() -> Ask {
         Ask {
-            key: Key::from("http://rates.example/eur"),
+            key: bytes("http://rates.example/eur"),
             read: true,
             keep: true,
             share: true,
@@ -297,7 +303,7 @@ mod tests {
         for header in [("authorization", "Bearer a"), ("cookie", "session=a")] {
             assert_eq!(get(&[header]), Wanted::Ask(personal.clone()), "{header:?}");
             let one = wanted(&Method::GET, &rates(), &map(&[header]), true, true);
-            let key = Key::from("1 http://rates.example/eur");
+            let key = bytes("1 http://rates.example/eur");
             assert_eq!(one, Wanted::Ask(Ask { key, ..plain() }), "{header:?}");
         }
     }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 
 /// Names that take one byte. Their places are a part of the format: a new one goes to the
@@ -61,13 +62,14 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+    pub(super) fn at(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at }
     }
 
     pub(super) fn head(&mut self) -> Option<[u8; HEAD]> {
-        self.at = HEAD;
-        self.bytes.first_chunk().copied()
+        let head = self.bytes.get(self.at..)?.first_chunk().copied()?;
+        self.at += HEAD;
+        Some(head)
     }
 
     fn byte(&mut self) -> Option<u8> {
@@ -126,18 +128,25 @@ impl Field {
         }
     }
 
-    /// A copy: it costs one thread as much as another handle of the whole answer does,
-    /// and several threads, which would meet at the answer's count of them, far less.
-    pub(super) fn value(&self, bytes: &[u8]) -> Option<HeaderValue> {
-        let mut value = match &bytes[self.value.clone()] {
+    /// Whether it is a value at all.
+    pub(super) fn has_value(&self, bytes: &[u8]) -> bool {
+        HeaderValue::from_bytes(&bytes[self.value.clone()]).is_ok()
+    }
+
+    /// Another handle of the memory that it is in.
+    #[inline]
+    pub(super) fn value(&self, memory: &Bytes) -> Option<HeaderValue> {
+        let mut value = match &memory[self.value.clone()] {
             // Nearly every answer, and this costs nothing at all.
-            b"application/json" => HeaderValue::from_static("application/json"),
-            other => HeaderValue::from_bytes(other).ok()?,
+            b"application/json" => JSON.clone(),
+            _ => HeaderValue::from_maybe_shared(memory.slice(self.value.clone())).ok()?,
         };
         value.set_sensitive(self.sensitive);
         Some(value)
     }
 }
+
+static JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 pub(super) fn field_size(name: &HeaderName, value: &HeaderValue) -> usize {
     let piece = |len: usize| len_size(len) + len;

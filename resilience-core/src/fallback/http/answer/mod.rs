@@ -1,4 +1,5 @@
-//! An answer as it is kept: all of it in one piece of memory.
+//! An answer as it is kept: all of it in one piece of memory. The first byte is the number
+//! of its shape, and means something in this process only; the rest is its payload:
 //!
 //! ```text
 //! status    2 bytes, the larger first
@@ -15,22 +16,27 @@
 //! highest bit is set.
 
 mod field;
+mod given;
+mod shape;
 
 use std::fmt;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, response};
 
+pub(crate) use self::given::Given;
 use self::field::{HEAD, Reader, field_size, put_field};
 use super::hop::Hop;
 
 /// Every [`HttpAnswer`] is checked when it is made.
 const CHECKED: &str = "the answer was checked when it was made";
 
-/// A response with its body and trailers, whole, in one piece of memory. A clone is
-/// another handle of it.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct HttpAnswer(Bytes);
+/// A response with its body and trailers, whole, in one piece of memory.
+#[derive(PartialEq, Eq)]
+pub(crate) struct HttpAnswer(Box<[u8]>);
+
+/// Where the payload begins.
+const PAYLOAD: usize = 1;
 
 impl HttpAnswer {
     /// What it is as a payload, in this version.
@@ -39,10 +45,6 @@ impl HttpAnswer {
     /// One with more headers, or trailers, is not kept: they are no payload.
     const MOST_HEADERS: usize = 254;
     const MOST_BYTES: usize = 256 << 10;
-
-    /// Bytes that the handles of one answer have in common, beside its own: made with the
-    /// second handle, and kept as long as any.
-    const SHARED: usize = 32;
 
     /// A copy of a response, which holds on to none of its buffers. Without the headers
     /// that are about the connection it came by, and without `Age`, which is another at
@@ -78,9 +80,10 @@ impl HttpAnswer {
         if size > Self::MOST_BYTES {
             return None;
         }
-        let size = HEAD + size + body.len();
+        let size = PAYLOAD + HEAD + size + body.len();
         // Of its very size: room that is left over would be kept for as long.
         let mut bytes = Vec::with_capacity(size);
+        bytes.push(shape::number(headers.iter().map(|(name, _)| *name)));
         bytes.extend_from_slice(&parts.status.as_u16().to_be_bytes());
         bytes.extend(counts.map(|count| u8::try_from(count).expect("at most 255")));
         for (name, value) in fields() {
@@ -91,68 +94,58 @@ impl HttpAnswer {
         Some(Self(bytes.into()))
     }
 
-    /// An answer from a payload, which is checked from its first byte to its body. Nothing
-    /// is copied.
-    pub(crate) fn decode(payload: Bytes) -> Result<Self, BadAnswer> {
-        let mut reader = Reader::new(&payload);
+    /// An answer from a payload, which is checked from its first byte to its body. It is
+    /// copied: what a store hands out may be a part of something larger.
+    pub(crate) fn decode(payload: &[u8]) -> Result<Self, BadAnswer> {
+        let mut reader = Reader::at(payload, 0);
         let [high, low, headers, trailers] = reader.head().ok_or(BadAnswer::Cut)?;
         let status = u16::from_be_bytes([high, low]);
         StatusCode::from_u16(status).map_err(|_| BadAnswer::Status(status))?;
-        if usize::from(headers) > Self::MOST_HEADERS {
+        let headers = usize::from(headers);
+        if headers > Self::MOST_HEADERS {
             return Err(BadAnswer::Headers);
         }
-        let fields = usize::from(headers) + usize::from(trailers.saturating_sub(1));
+        let fields = headers + usize::from(trailers.saturating_sub(1));
+        let mut names = Vec::with_capacity(fields);
         for _ in 0..fields {
             let field = reader.field().ok_or(BadAnswer::Cut)?;
-            let name = field.name(&payload).ok_or(BadAnswer::Name)?;
+            let name = field.name(payload).ok_or(BadAnswer::Name)?;
             if !Hop::default().keeps(&name) {
                 return Err(BadAnswer::Name);
             }
-            field.value(&payload).ok_or(BadAnswer::Value(name))?;
+            if !field.has_value(payload) {
+                return Err(BadAnswer::Value(name));
+            }
+            names.push(name);
         }
-        Ok(Self(payload))
+        let shape = [shape::number(names[..headers].iter())];
+        Ok(Self([&shape, payload].concat().into()))
     }
 
-    /// The answer as a payload. Costs no copy.
+    /// The answer as a payload: a copy.
     pub(crate) fn encode(&self) -> Bytes {
-        self.0.clone()
+        Bytes::copy_from_slice(&self.0[PAYLOAD..])
     }
 
-    /// Its status.
-    pub(crate) fn status(&self) -> StatusCode {
-        let status = u16::from_be_bytes([self.0[0], self.0[1]]);
-        StatusCode::from_u16(status).expect(CHECKED)
+    /// All of it, as [`Given`] takes it.
+    pub(crate) fn memory(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The same without a copy.
+    pub(crate) fn into_memory(self) -> Bytes {
+        self.0.into()
     }
 
     /// Bytes on the heap.
     pub(crate) fn weight(&self) -> usize {
-        self.0.len() + Self::SHARED
+        self.0.len()
     }
+}
 
-    /// The response: its parts, its body and its trailers. `room` is for how many headers
-    /// more there will be: with as many its map need not grow.
-    ///
-    /// Its body is a part of the one piece of memory; what is small is copied.
-    pub(crate) fn response(&self, room: usize) -> (response::Parts, Bytes, Option<HeaderMap>) {
-        let mut reader = Reader::new(&self.0);
-        let [_, _, headers, trailers] = reader.head().expect(CHECKED);
-        let mut parts = Response::new(()).into_parts().0;
-        parts.status = self.status();
-        parts.headers = self.fields(&mut reader, headers, room);
-        let trailers = trailers.checked_sub(1);
-        let trailers = trailers.map(|trailers| self.fields(&mut reader, trailers, 0));
-        (parts, self.0.slice(reader.at..), trailers)
-    }
-
-    fn fields(&self, reader: &mut Reader<'_>, count: u8, room: usize) -> HeaderMap {
-        let mut map = HeaderMap::with_capacity(usize::from(count) + room);
-        for _ in 0..count {
-            let field = reader.field().expect(CHECKED);
-            let name = field.name(&self.0).expect(CHECKED);
-            map.append(name, field.value(&self.0).expect(CHECKED));
-        }
-        map
-    }
+fn status(memory: &[u8]) -> StatusCode {
+    let status = u16::from_be_bytes([memory[PAYLOAD], memory[PAYLOAD + 1]]);
+    StatusCode::from_u16(status).expect(CHECKED)
 }
 
 fn kept<'a>(
@@ -166,7 +159,7 @@ fn kept<'a>(
 impl fmt::Debug for HttpAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpAnswer")
-            .field("status", &self.status())
+            .field("status", &status(&self.0))
             .field("bytes", &self.0.len())
             .finish_non_exhaustive()
     }

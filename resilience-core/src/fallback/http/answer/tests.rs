@@ -13,10 +13,14 @@ fn map(headers: Headers<'_>) -> HeaderMap {
 }
 
 fn parts(status: u16, headers: HeaderMap) -> response::Parts {
-    let mut parts = Response::new(()).into_parts().0;
+    let mut parts = http::Response::new(()).into_parts().0;
     parts.status = StatusCode::from_u16(status).unwrap();
     parts.headers = headers;
     parts
+}
+
+fn response(answer: HttpAnswer) -> Given {
+    Given::new(answer.into_memory(), 0)
 }
 
 fn answer(headers: Headers<'_>, body: &[u8]) -> HttpAnswer {
@@ -59,9 +63,8 @@ fn what_is_about_the_connection_and_the_old_age_are_left_out() {
         ("x-kept", "1"),
         ("cache-status", "other; hit"),
     ];
-    let (parts, ..) = answer(&headers, b"").response(0);
     assert_eq!(
-        parts.headers,
+        response(answer(&headers, b"")).headers,
         map(&[("x-kept", "1"), ("cache-status", "other; hit")])
     );
 }
@@ -75,12 +78,12 @@ fn trailers_stay_trailers_and_set_no_cookie() {
         ("x-hop", "1"),
     ]);
     let kept = map(&[("x-sum", "1")]);
-    let response = parts(200, map(&[("connection", "x-hop")]));
-    let answer = HttpAnswer::new(&response, b"", Some(&trailers)).unwrap();
-    assert_eq!(answer.response(0).2, Some(kept));
+    let head = parts(200, map(&[("connection", "x-hop")]));
+    let answer = HttpAnswer::new(&head, b"", Some(&trailers)).unwrap();
+    assert_eq!(response(answer).trailers.as_deref(), Some(&kept));
     // None, and none that are kept, are two things.
-    let answer = HttpAnswer::new(&response, b"", Some(&HeaderMap::new())).unwrap();
-    assert_eq!(answer.response(0).2, Some(HeaderMap::new()));
+    let answer = HttpAnswer::new(&head, b"", Some(&HeaderMap::new())).unwrap();
+    assert_eq!(response(answer).trailers.as_deref(), Some(&HeaderMap::new()));
 }
 
 #[test]
@@ -95,7 +98,7 @@ fn a_value_that_is_not_for_logs_stays_so() {
         value.set_sensitive(value == "secret");
     }
     let answer = HttpAnswer::new(&parts(200, headers), b"", None).unwrap();
-    for value in answer.response(0).0.headers.values() {
+    for value in response(answer).headers.values() {
         assert_eq!(value.is_sensitive(), value == "secret");
     }
 }
@@ -125,7 +128,7 @@ fn one_with_headers_that_are_too_long_is_not_kept() {
         let headers = HeaderMap::from_iter([(header::ETAG, value)]);
         HttpAnswer::new(&parts(200, headers), b"", None)
     };
-    assert!(long(250_000).is_some_and(|answer| HttpAnswer::decode(answer.encode()) == Ok(answer)));
+    assert!(long(250_000).is_some_and(|answer| HttpAnswer::decode(&answer.encode()) == Ok(answer)));
     assert!(long(270_000).is_none());
 }
 
@@ -139,8 +142,8 @@ fn a_kept_answer_costs_little_beside_its_body() {
     let values: usize = headers.iter().map(|(_, value)| value.len()).sum();
     // Four bytes of head, two for each header.
     assert_eq!(answer.encode().len(), 1_024 + values + 8);
-    assert_eq!(size_of::<HttpAnswer>(), 32);
-    assert_eq!(size_of::<Option<HttpAnswer>>(), 32);
+    assert_eq!(size_of::<Option<HttpAnswer>>(), 16);
+    assert_eq!(answer.weight(), answer.encode().len() + 1);
 }
 
 #[test]
@@ -151,24 +154,47 @@ fn an_answer_does_not_hold_on_to_the_buffer_it_was_read_into() {
     headers.insert(header::ETAG, value);
     let answer = HttpAnswer::new(&parts(200, headers), &buffer[10..20], None).unwrap();
     assert!(buffer.is_unique(), "headers were dropped with the parts");
-    assert_eq!(answer.response(0).1, &b"xxxxxxxxxx"[..]);
+    assert_eq!(response(answer).body, &b"xxxxxxxxxx"[..]);
 }
 
 #[test]
 fn a_response_has_no_copy_of_the_body_and_room_for_more_headers() {
-    let headers = [("content-type", "application/json")];
-    let answer = answer(&headers, &[b'x'; 1_024]);
-    let (parts, body, _) = answer.response(2);
-    assert_eq!(parts.headers, map(&headers));
-    let all = answer.encode();
-    assert_eq!(body.as_ptr_range().end, all.as_ptr_range().end);
-    assert!(parts.headers.capacity() >= 3);
+    let headers = [("content-type", "application/json"), ("etag", "\"e\"")];
+    let memory = answer(&headers, &[b'x'; 1_024]).into_memory();
+    let given = Given::new(memory.clone(), 2);
+    assert_eq!(given.headers, map(&headers));
+    let all = memory.as_ptr_range();
+    assert_eq!(given.body.as_ptr_range().end, all.end);
+    assert!(all.contains(&given.headers[header::ETAG].as_bytes().as_ptr()));
+    assert!(given.headers.capacity() >= 4);
+}
+
+#[test]
+fn what_is_aged_says_so_whether_its_names_have_a_shape_or_not() {
+    let told = || {
+        let (age, status) = ("7", "rates; hit");
+        (HeaderValue::from_static(age), HeaderValue::from_static(status))
+    };
+    let headers: [Headers<'_>; 3] = [
+        &[("content-type", "text/plain"), ("x-a", "1")],
+        &[],
+        &[("etag", "\"e\""), ("cache-status", "other; hit")],
+    ];
+    for headers in headers {
+        let mut expected = map(headers);
+        expected.insert(header::AGE, told().0);
+        expected.append(header::CACHE_STATUS, told().1);
+        let memory = answer(headers, b"body").into_memory();
+        let given = Given::aged(memory.clone(), told().0, told().1);
+        assert_eq!(given.headers, expected);
+        assert_eq!((given.status, &given.body[..]), (StatusCode::OK, &b"body"[..]));
+    }
 }
 
 #[test]
 fn a_payload_that_is_none_is_not_believed() {
     let good = b"\x00\xc8\x01\x00\x01\x03a/b";
-    assert!(HttpAnswer::decode(Bytes::from_static(good)).is_ok());
+    assert!(HttpAnswer::decode(good).is_ok());
     let table: [(&'static [u8], BadAnswer); 13] = [
         (b"", BadAnswer::Cut),
         (b"\x00\xc8\x01", BadAnswer::Cut),
@@ -189,13 +215,13 @@ fn a_payload_that_is_none_is_not_believed() {
     ];
     for (payload, expected) in table {
         assert_eq!(
-            HttpAnswer::decode(Bytes::from_static(payload)),
+            HttpAnswer::decode(payload),
             Err(expected),
             "{payload:?}"
         );
     }
     let many = [b"\x00\xc8\xff\x00".as_slice(), &b"\x01\x00".repeat(255)].concat();
-    assert_eq!(HttpAnswer::decode(many.into()), Err(BadAnswer::Headers));
+    assert_eq!(HttpAnswer::decode(&many), Err(BadAnswer::Headers));
 }
 
 fn name() -> impl Strategy<Value = HeaderName> {
@@ -243,17 +269,29 @@ proptest! {
         body in proptest::collection::vec(any::<u8>(), 0..500),
     ) {
         let kept = HttpAnswer::new(&parts(status, headers.clone()), &body, trailers.as_ref()).unwrap();
-        let read = HttpAnswer::decode(kept.encode());
+        let read = HttpAnswer::decode(&kept.encode());
         prop_assert_eq!(read.as_ref(), Ok(&kept));
-        let (parts, given, also) = kept.response(1);
-        prop_assert_eq!(parts.status.as_u16(), status);
-        for (name, value) in &parts.headers {
-            let same = |other: &HeaderValue| other.is_sensitive() == value.is_sensitive() && other == value;
-            prop_assert!(headers.get_all(name).iter().any(same));
+        let memory = kept.into_memory();
+        let mut aged = Given::aged(memory.clone(), HeaderValue::from_static("1"), HeaderValue::from_static("a; hit"));
+        let age = aged.headers.remove(header::AGE);
+        prop_assert_eq!(age, Some(HeaderValue::from_static("1")));
+        let last = aged.headers.get_all(header::CACHE_STATUS).iter().next_back().map(HeaderValue::as_bytes);
+        prop_assert_eq!(last, Some(&b"a; hit"[..]));
+        if headers.contains_key(header::CACHE_STATUS) {
+            aged.headers = headers.clone();
+        } else {
+            aged.headers.remove(header::CACHE_STATUS);
         }
-        prop_assert_eq!(parts.headers, headers);
-        prop_assert_eq!(given, body);
-        prop_assert_eq!(also, trailers);
+        for given in [Given::new(memory.clone(), 1), aged] {
+            prop_assert_eq!(given.status.as_u16(), status);
+            for (name, value) in &given.headers {
+                let same = |other: &HeaderValue| other.is_sensitive() == value.is_sensitive() && other == value;
+                prop_assert!(headers.get_all(name).iter().any(same));
+            }
+            prop_assert_eq!(&given.headers, &headers);
+            prop_assert_eq!(&given.body, &body);
+            prop_assert_eq!(given.trailers.as_deref(), trailers.as_ref());
+        }
     }
 
     /// What it takes is in what it was given: names that are in no list are the only
@@ -262,9 +300,9 @@ proptest! {
     fn any_bytes_are_an_answer_or_an_error(
         payload in proptest::collection::vec(prop_oneof![0..5_u8, any::<u8>()], 0..100),
     ) {
-        if let Ok(answer) = HttpAnswer::decode(payload.clone().into()) {
-            let (parts, body, trailers) = answer.response(0);
-            prop_assert!(parts.headers.len() <= payload.len() && body.len() <= payload.len());
+        if let Ok(answer) = HttpAnswer::decode(&payload) {
+            let Given { headers, body, trailers, .. } = response(answer);
+            prop_assert!(headers.len() <= payload.len() && body.len() <= payload.len());
             prop_assert!(trailers.is_none_or(|trailers| trailers.len() <= payload.len()));
         }
     }
@@ -283,8 +321,8 @@ proptest! {
             payload[at] = byte;
         }
         payload.truncate(cut.index(payload.len() + 1));
-        if let Ok(answer) = HttpAnswer::decode(payload.clone().into()) {
-            prop_assert!(answer.response(0).1.len() <= payload.len());
+        if let Ok(answer) = HttpAnswer::decode(&payload) {
+            prop_assert!(response(answer).body.len() <= payload.len());
         }
     }
 }

@@ -170,7 +170,7 @@ impl Answer {
     }
 
     fn source(&self) -> Source {
-        self.served.as_ref().expect("it may be kept").source()
+        self.served.as_ref().map_or(Source::Fresh, Served::source)
     }
 }
 
