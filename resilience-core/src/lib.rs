@@ -23,6 +23,7 @@ pub mod guides;
 pub mod health;
 #[cfg(feature = "http")]
 pub mod http;
+mod line;
 #[cfg(feature = "log")]
 pub mod log;
 #[cfg(feature = "metrics")]
@@ -40,6 +41,7 @@ pub mod retry;
 #[cfg(feature = "service")]
 mod service;
 pub mod snapshot;
+mod stripes;
 mod sync;
 
 /// The README's examples, compiled and run.

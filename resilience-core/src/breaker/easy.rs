@@ -6,11 +6,14 @@
 //! a call of its own has found everything to be well. Whoever brings something
 //! bad, or changes the state, forbids it to all threads.
 
-use super::{stripes::Stripes, totals::Stripe, word::Word};
-use crate::sync::{
-    AtomicU64,
-    Ordering::{Relaxed, SeqCst},
-    fence,
+use super::{totals::Stripe, word::Word};
+use crate::{
+    stripes::Stripes,
+    sync::{
+        AtomicU64,
+        Ordering::{Relaxed, SeqCst},
+        fence,
+    },
 };
 
 /// One thread's leave to go the short way. Only its own thread gives it.

@@ -9,12 +9,14 @@
 
 use super::{
     pieces::Pieces,
-    stripes::Pen,
     word::{Word, is_newer},
 };
-use crate::sync::{
-    AtomicU64,
-    Ordering::{Acquire, Relaxed},
+use crate::{
+    stripes::Pen,
+    sync::{
+        AtomicU64,
+        Ordering::{Acquire, Relaxed},
+    },
 };
 
 /// Quarters in the ring: a power of two, so that a mask finds the slot.
@@ -257,7 +259,7 @@ const fn plus(word: u64, by: i32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{breaker::stripes::Stripes, sync::Ordering::SeqCst};
+    use crate::{stripes::Stripes, sync::Ordering::SeqCst};
 
     fn sum(stripes: &Stripes<Running>, generation: u32, quarter: u64) -> u32 {
         overdue(stripes.iter(), generation, quarter)

@@ -6,12 +6,12 @@ use super::{
     easy::Easy,
     outcome::ErrorClass,
     running::Running,
-    stripes::{Pen, Stripes},
     window::{Calls, Good},
     word::is_newer,
 };
 use crate::{
     snapshot::{ClassCount, DurationHistogram},
+    stripes::{Pen, Stripes},
     sync::{
         AtomicU64,
         Ordering::{AcqRel, Acquire, Relaxed},

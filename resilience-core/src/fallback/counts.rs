@@ -1,8 +1,15 @@
 //! What a fallback counts.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
-use crate::snapshot::{AgeHistogram, FallbackResponses};
+use crate::{
+    snapshot::{AgeHistogram, FallbackResponses},
+    stripes::Stripes,
+    sync,
+};
 
 /// On cache lines of their own (two, because they are fetched in pairs): every
 /// answer writes here.
@@ -11,7 +18,7 @@ use crate::snapshot::{AgeHistogram, FallbackResponses};
 #[repr(align(128))]
 pub(crate) struct Counts {
     pub(crate) live: AtomicU64,
-    pub(crate) fresh: AtomicU64,
+    pub(crate) fresh: Striped,
     pub(crate) stale: AtomicU64,
     pub(crate) miss: AtomicU64,
     pub(crate) dead: AtomicU64,
@@ -33,13 +40,41 @@ impl Counts {
         let of = |count: &AtomicU64| count.load(Relaxed);
         FallbackResponses {
             live: of(&self.live),
-            fresh: of(&self.fresh),
+            fresh: self.fresh.count(),
             stale: of(&self.stale),
             miss: of(&self.miss),
             dead: of(&self.dead),
             fixed: of(&self.fixed),
             other: of(&self.other),
         }
+    }
+}
+
+/// A count of what is done so often that threads would meet at it.
+pub(crate) struct Striped(Stripes<sync::AtomicU64>);
+
+impl Striped {
+    /// Counts one more.
+    #[inline]
+    pub(crate) fn one(&self) {
+        let (stripe, pen) = self.0.here();
+        pen.add(stripe, 1);
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.0.iter().map(|stripe| stripe.load(Relaxed)).sum()
+    }
+}
+
+impl Default for Striped {
+    fn default() -> Self {
+        Self(Stripes::new())
+    }
+}
+
+impl fmt::Debug for Striped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Striped").field(&self.count()).finish()
     }
 }
 

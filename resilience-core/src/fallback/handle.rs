@@ -100,6 +100,7 @@ impl Fallback {
         drop(switched);
         for shelf in self.inner.shelves() {
             shelf.resize(config.memory);
+            shelf.changed();
         }
     }
 
@@ -137,6 +138,10 @@ impl Fallback {
         let enabled = settings.enabled;
         self.inner.settings.store(Arc::new(settings));
         *now = switched;
+        drop(now);
+        for shelf in self.inner.shelves() {
+            shelf.changed();
+        }
         enabled
     }
 

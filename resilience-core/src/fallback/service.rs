@@ -79,12 +79,12 @@ where
         };
         match self.shared.port.look(key.as_bytes(), Want::ALL, |_| None) {
             Look::Pass => ResponseFuture::pass(self.inner.clone(), request),
-            Look::Hit(value, served, refresh) => {
-                if let Some(key) = refresh {
+            Look::Hit(hit) => {
+                if let Some(key) = hit.refresh {
                     let call = || self.exchange(request);
                     self.shared.port.refresh(key.clone(), key, call);
                 }
-                ResponseFuture::hit(Answered::shared(value, served))
+                ResponseFuture::hit(Answered::shared(hit.found.value, hit.served))
             }
             Look::Ask(asking) => {
                 let backup = self.backup::<E>(&request, asking);

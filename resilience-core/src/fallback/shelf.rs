@@ -10,7 +10,10 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
 };
 
@@ -23,6 +26,7 @@ use crate::{
         flight::Flights,
         memory::{Entry, Gone, Memory},
     },
+    line::Lined,
     snapshot::CacheSnapshot,
 };
 
@@ -93,6 +97,8 @@ impl<V> Found<V> {
 pub(crate) struct Shelf<V> {
     memory: Memory<Key, Kept<V>>,
     pub(super) flights: Flights<Key, Arc<Ran<V>>>,
+    /// Counts changes, of what is stored and of the settings.
+    version: Lined<AtomicU64>,
     marks: Marks,
     oldest: Mutex<Option<Oldest>>,
 }
@@ -144,9 +150,18 @@ where
             // Each is weighed by who makes it.
             memory: Memory::new(most_bytes, |_, _| 0),
             flights: Flights::new(),
+            version: Lined::default(),
             marks: Marks::default(),
             oldest: Mutex::new(None),
         }
+    }
+
+    /// How often anything has changed.
+    #[inline]
+    pub(super) fn version(&self) -> u64 {
+        // ordering: Acquire. Pairs with the Release of `changed`: who sees a version sees
+        // all that was changed before it.
+        self.version.0.load(Acquire)
     }
 
     /// What is in memory under a key, of whatever age.
@@ -187,6 +202,7 @@ where
                 second.forget(&inner.name, key);
             }
         }
+        self.changed();
         left
     }
 
@@ -231,6 +247,8 @@ pub(super) trait AnyShelf: Any + Send + Sync {
     /// many there were.
     fn purge(&self, also: &dyn Fn()) -> u64;
     fn resize(&self, most_bytes: u64);
+    /// Settings have changed, too.
+    fn changed(&self);
     fn add_to(&self, picture: &mut CacheSnapshot);
     fn oldest_ms(&self, now_ns: u64) -> Option<u64>;
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
@@ -244,6 +262,7 @@ where
         let left = self.flights.without_any(|| {
             self.marks.all();
             let left = self.memory.drain();
+            self.changed();
             also();
             left
         });
@@ -255,6 +274,11 @@ where
         if most_bytes != self.memory.most_bytes() {
             self.memory.resize(most_bytes);
         }
+    }
+
+    fn changed(&self) {
+        // ordering: Release. After the change that it tells of.
+        self.version.0.fetch_add(1, Release);
     }
 
     fn add_to(&self, picture: &mut CacheSnapshot) {

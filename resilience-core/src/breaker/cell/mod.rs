@@ -25,7 +25,6 @@ use super::parking::Parking;
 use super::{
     config::BreakerConfig,
     journal::Journal,
-    line::Lined,
     probes::Probes,
     settings::{Settings, Shape},
     totals::Totals,
@@ -34,6 +33,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    line::Lined,
     sync::{AtomicU64, Mutex, Ordering::Acquire},
 };
 use transition::Change;

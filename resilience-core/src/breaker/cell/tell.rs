@@ -8,11 +8,11 @@ use crate::{
         permit::{Admission, Kind, UNTIMED},
         probes::Probe,
         settings::Shape,
-        stripes::Pen,
         totals::Stripe,
         window::{Mark, Recorded},
         word::is_newer,
     },
+    stripes::Pen,
     sync::{
         AtomicU64,
         Ordering::{AcqRel, Relaxed},

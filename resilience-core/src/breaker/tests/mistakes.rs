@@ -11,12 +11,12 @@ use crate::{
     breaker::{
         pieces::Pieces,
         settings::BUCKETS,
-        stripes::Stripes,
         totals::Stripe,
         window::{Calls, Mark, TimeWindow},
         word::Word,
     },
     snapshot::CallTotals,
+    stripes::Stripes,
 };
 
 /// A peer's count window only ever grew: after 1,000,000 successes it took

@@ -19,10 +19,10 @@ use super::{Mark, Recorded, Tally};
 use crate::{
     breaker::{
         easy,
-        stripes::{Pen, Stripes},
         totals::Stripe,
         word::{GENERATION_BITS, GENERATION_MASK, is_newer},
     },
+    stripes::{Pen, Stripes},
     sync::{
         AtomicU32, AtomicU64,
         Ordering::{AcqRel, Acquire, Relaxed, Release},

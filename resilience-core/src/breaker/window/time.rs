@@ -9,14 +9,8 @@
 
 use super::{Mark, Recorded, Tally};
 use crate::{
-    breaker::{
-        easy,
-        pieces::Pieces,
-        settings::BUCKETS,
-        stripes::{Pen, Stripes},
-        totals::Stripe,
-        word::Word,
-    },
+    breaker::{easy, pieces::Pieces, settings::BUCKETS, totals::Stripe, word::Word},
+    stripes::{Pen, Stripes},
     sync::{
         AtomicU64,
         Ordering::{Acquire, Relaxed, SeqCst},

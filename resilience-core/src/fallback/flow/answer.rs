@@ -41,7 +41,7 @@ where
                 served.told.stored = *kept;
             }
             Origin::Stored { by_run } => {
-                one(&count.fresh);
+                count.fresh.one();
                 if *by_run {
                     one(&count.fresh_by_run);
                 }

@@ -83,10 +83,28 @@ pub(super) enum Answer<V, E, O> {
 pub(super) enum Look<V> {
     /// The call has no fallback.
     Pass,
-    /// The answer; the key by which it should be fetched anew meanwhile.
-    Hit(Arc<Kept<V>>, Served, Option<Key>),
+    Hit(Hit<V>),
     /// It has to be asked for.
     Ask(Asking),
+}
+
+/// A stored answer that will do.
+pub(super) struct Hit<V> {
+    pub(super) found: Found<V>,
+    pub(super) served: Served,
+    /// The key by which it should be fetched anew meanwhile.
+    pub(super) refresh: Option<Key>,
+    /// It can be given again without another look.
+    pub(super) again: Option<Again>,
+}
+
+/// For how long an answer that was found can be given again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Again {
+    /// While the shelf is as it was: see [`Port::version`].
+    pub(super) version: u64,
+    /// While it is younger.
+    pub(super) fresh_ns: u64,
 }
 
 /// How a call is to be made.
@@ -183,6 +201,13 @@ where
         self.fallback.inner()
     }
 
+    /// Another one whenever anything may be answered in another way than before: a look
+    /// would find the same for as long as it is the same.
+    #[inline]
+    pub(super) fn version(&self) -> u64 {
+        self.shelf.version()
+    }
+
     /// Looks whether memory answers, and else how the call is to be made.
     #[inline]
     pub(super) fn look(
@@ -192,6 +217,8 @@ where
         redirect: impl FnOnce(&V) -> Option<Key>,
     ) -> Look<V> {
         let inner = self.inner();
+        // Before all that is looked at.
+        let version = self.version();
         let settings = inner.settings();
         if settings.strategy == FallbackStrategy::None || key.len() > Key::LONGEST {
             return Look::Pass;
@@ -228,17 +255,28 @@ where
             return ask(Missed::Stale);
         }
         let limits = found.value.limits(settings.rules);
+        let mut again = None;
         let (source, refresh) = match limits.at(age_ns) {
-            Use::Fresh => (Source::Fresh, None),
-            // Not if it is nobody else's business.
-            Use::WhileRefreshing if want.share => {
-                (Source::Refreshing, Some(at.unwrap_or_else(|| Key::from(key))))
+            Use::Fresh => {
+                // What a note leads to depends on more than the key.
+                again = at.is_none().then_some(version);
+                (Source::Fresh, None)
             }
+            // Not if it is nobody else's business.
+            Use::WhileRefreshing if want.share => (
+                Source::Refreshing,
+                Some(at.unwrap_or_else(|| Key::from(key))),
+            ),
             _ => return ask(Missed::Stale),
         };
-        one(&inner.counts.fresh);
-        let served = stored(inner, source, age_ns, limits.fresh_ns);
-        Look::Hit(found.value, served, refresh)
+        inner.counts.fresh.one();
+        let fresh_ns = limits.fresh_ns;
+        Look::Hit(Hit {
+            served: stored(inner, source, age_ns, fresh_ns),
+            again: again.map(|version| Again { version, fresh_ns }),
+            refresh,
+            found,
+        })
     }
 
     /// Makes a call that memory does not answer.
@@ -352,14 +390,20 @@ where
 
     /// The key under which the answer is, as far as memory knows.
     fn resolve<X: Exchange<V>>(&self, primary: &Key, exchange: &X) -> Key {
-        let note = self.shelf.find(primary.as_bytes()).filter(|found| found.value.note);
+        let note = self
+            .shelf
+            .find(primary.as_bytes())
+            .filter(|found| found.value.note);
         note.and_then(|note| exchange.redirect(&note.value.value))
             .unwrap_or_else(|| primary.clone())
     }
 
     /// The answer that memory has under a key, of whatever age.
     fn in_memory(&self, key: &Key) -> Option<At<V>> {
-        let found = self.shelf.find(key.as_bytes()).filter(|found| !found.value.note)?;
+        let found = self
+            .shelf
+            .find(key.as_bytes())
+            .filter(|found| !found.value.note)?;
         Some(At {
             found,
             key: key.clone(),

@@ -184,7 +184,11 @@ where
     };
     match HttpAnswer::new(&parts, &data, trailers.as_ref()) {
         Some(answer) => Ok(answer),
-        None => Err((parts, FallbackBody::from_memory(data, trailers.map(Box::new)), false)),
+        None => Err((
+            parts,
+            FallbackBody::from_memory(data, trailers.map(Box::new)),
+            false,
+        )),
     }
 }
 

@@ -8,6 +8,7 @@ use tower_layer::Layer;
 
 use super::{
     CacheStatus, HttpAnswer,
+    hot::Hot,
     other::{NoOther, Other},
     service::{HttpFallbackService, Shared},
     stored::{HttpCode, HttpStored},
@@ -146,6 +147,7 @@ where
             fixed: self.fixed.clone(),
             other: Arc::clone(&self.other),
             status: CacheStatus::new(self.fallback.name()),
+            hot: Hot::new(),
         };
         HttpFallbackService::new(inner, shared)
     }

@@ -15,6 +15,7 @@ mod directives;
 mod exchange;
 mod future;
 mod hop;
+mod hot;
 mod keep;
 mod key;
 mod layer;

@@ -14,6 +14,7 @@ use super::{
     Ask, CacheStatus, FallbackBody, Forwarded, Given, HttpAnswer, Wanted, age, append,
     exchange::HttpCall,
     future::HttpResponseFuture,
+    hot::Hot,
     other::{AskOther, NoOther},
     stored::{HttpStored, memory},
     wanted,
@@ -46,6 +47,7 @@ pub(super) struct Shared<C, O> {
     pub(super) fixed: Option<Arc<Kept<HttpStored>>>,
     pub(super) other: Arc<O>,
     pub(super) status: CacheStatus,
+    pub(super) hot: Hot,
 }
 
 impl<S, C, O> HttpFallbackService<S, C, O> {
@@ -111,12 +113,22 @@ where
                 (u64::from(seconds) + 1) * 1_000_000_000
             }),
         };
+        if want.read
+            && let Some(response) = shared.again(&ask.key, want.max_age_ns)
+        {
+            return HttpResponseFuture::hit(response);
+        }
         let redirect = |stored: &HttpStored| stored.redirect(request.headers());
         match shared.port.look(&ask.key, want, redirect) {
             Look::Pass => HttpResponseFuture::pass(self.inner.clone(), request),
-            Look::Hit(kept, served, refresh) => {
-                let response = shared.stored(kept, served, Missed::Nothing);
-                if let Some(key) = refresh {
+            Look::Hit(hit) => {
+                if let Some(again) = hit.again {
+                    let now_ns = shared.port.inner().clock.now_ns();
+                    let hot = &shared.hot;
+                    hot.note(&ask.key, &hit.found, again, now_ns, &shared.status);
+                }
+                let response = shared.stored(hit.found.value, hit.served, Missed::Nothing);
+                if let Some(key) = hit.refresh {
                     let primary = Key::from(&*ask.key);
                     let call = || self.exchange(request, &ask, primary.clone());
                     self.shared.port.refresh(primary.clone(), key, call);
@@ -195,6 +207,19 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
 impl<C, O> Shared<C, O> {
     pub(super) fn largest_body(&self) -> u64 {
         self.port.inner().settings().config.largest_body
+    }
+
+    /// What this thread has given lately and may give again: as if it had been looked for.
+    #[inline]
+    fn again<ResB>(&self, key: &[u8], max_age_ns: u64) -> Option<Response<FallbackBody<ResB>>> {
+        let inner = self.port.inner();
+        let version = self.port.version();
+        let now_ns = inner.clock.now_ns();
+        let response = self
+            .hot
+            .again(key, version, now_ns, max_age_ns, &self.status)?;
+        inner.counts.fresh.one();
+        Some(response)
     }
 
     /// The fixed answer of the configuration, made anew for each call that may need it:

@@ -61,6 +61,15 @@ impl Given {
         response
     }
 
+    /// Another handle of it, without its trailers.
+    #[inline]
+    pub(crate) fn response<B>(&self) -> Response<FallbackBody<B>> {
+        let mut response = Response::new(FallbackBody::from_memory(self.body.clone(), None));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers.clone();
+        response
+    }
+
     #[inline]
     fn after(mut memory: Bytes, mut at: usize, headers: HeaderMap, trailers: u8) -> Self {
         let mut also = None;

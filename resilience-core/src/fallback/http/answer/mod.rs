@@ -24,8 +24,8 @@ use std::fmt;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, response};
 
-pub(crate) use self::given::Given;
 use self::field::{HEAD, Reader, field_size, put_field};
+pub(crate) use self::given::Given;
 use super::hop::Hop;
 
 /// Every [`HttpAnswer`] is checked when it is made.

@@ -65,7 +65,11 @@ impl Shapes {
             return *number;
         }
         // Looked at before a map is made: what one leaks must not be leaked for nothing.
-        let Some(free) = self.maps.get(numbers.len()).filter(|_| is_shape(names.clone())) else {
+        let Some(free) = self
+            .maps
+            .get(numbers.len())
+            .filter(|_| is_shape(names.clone()))
+        else {
             return NO_SHAPE;
         };
         free.get_or_init(|| shape(names));
@@ -105,7 +109,10 @@ fn shape<'a>(names: impl Iterator<Item = &'a HeaderName> + Clone) -> HeaderMap {
 ///
 /// A name that nobody knows is leaked, once for each shape that has it.
 fn for_ever(name: &HeaderName) -> HeaderName {
-    let known = KNOWN.iter().chain([&header::AGE]).find(|known| *known == name);
+    let known = KNOWN
+        .iter()
+        .chain([&header::AGE])
+        .find(|known| *known == name);
     let leaked = || HeaderName::from_static(name.as_str().to_owned().leak());
     known.cloned().unwrap_or_else(leaked)
 }

@@ -83,7 +83,10 @@ fn trailers_stay_trailers_and_set_no_cookie() {
     assert_eq!(response(answer).trailers.as_deref(), Some(&kept));
     // None, and none that are kept, are two things.
     let answer = HttpAnswer::new(&head, b"", Some(&HeaderMap::new())).unwrap();
-    assert_eq!(response(answer).trailers.as_deref(), Some(&HeaderMap::new()));
+    assert_eq!(
+        response(answer).trailers.as_deref(),
+        Some(&HeaderMap::new())
+    );
 }
 
 #[test]
@@ -173,7 +176,10 @@ fn a_response_has_no_copy_of_the_body_and_room_for_more_headers() {
 fn what_is_aged_says_so_whether_its_names_have_a_shape_or_not() {
     let told = || {
         let (age, status) = ("7", "rates; hit");
-        (HeaderValue::from_static(age), HeaderValue::from_static(status))
+        (
+            HeaderValue::from_static(age),
+            HeaderValue::from_static(status),
+        )
     };
     let headers: [Headers<'_>; 3] = [
         &[("content-type", "text/plain"), ("x-a", "1")],
@@ -187,7 +193,10 @@ fn what_is_aged_says_so_whether_its_names_have_a_shape_or_not() {
         let memory = answer(headers, b"body").into_memory();
         let given = Given::aged(memory.clone(), told().0, told().1);
         assert_eq!(given.headers, expected);
-        assert_eq!((given.status, &given.body[..]), (StatusCode::OK, &b"body"[..]));
+        assert_eq!(
+            (given.status, &given.body[..]),
+            (StatusCode::OK, &b"body"[..])
+        );
     }
 }
 
@@ -214,11 +223,7 @@ fn a_payload_that_is_none_is_not_believed() {
         ),
     ];
     for (payload, expected) in table {
-        assert_eq!(
-            HttpAnswer::decode(payload),
-            Err(expected),
-            "{payload:?}"
-        );
+        assert_eq!(HttpAnswer::decode(payload), Err(expected), "{payload:?}");
     }
     let many = [b"\x00\xc8\xff\x00".as_slice(), &b"\x01\x00".repeat(255)].concat();
     assert_eq!(HttpAnswer::decode(&many), Err(BadAnswer::Headers));

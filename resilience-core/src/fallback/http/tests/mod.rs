@@ -1,6 +1,7 @@
 //! The layer for HTTP, rule by rule.
 
 mod failing;
+mod hot;
 mod keeping;
 mod second;
 mod sharing;

@@ -1,13 +1,13 @@
 //! Counters in stripes, so that threads that count do not meet.
 //!
-//! The first few threads of the process have a stripe of their own in every
-//! breaker and write it with plain stores: no other thread ever does, and a
+//! The first few threads of the process have a stripe of their own wherever there
+//! are stripes and write it with plain stores: no other thread ever does, and a
 //! locked add costs three times as much. Later threads share what is left and
 //! pay for the locked add. A thread that ends leaves its stripe to the next.
 
 use std::cell::Cell;
 
-use super::line::Lined;
+use crate::line::Lined;
 use crate::sync::{
     AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
@@ -15,16 +15,16 @@ use crate::sync::{
 
 /// One stripe for each thread that has one, and the shared ones behind them.
 #[derive(Debug)]
-pub(super) struct Stripes<T>(Box<[Lined<T>]>);
+pub(crate) struct Stripes<T>(Box<[Lined<T>]>);
 
 /// How the calling thread may write to its stripe.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pen {
+pub(crate) struct Pen {
     alone: bool,
 }
 
 impl<T: Default> Stripes<T> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let count = Layout::get().stripes();
         Self((0..count).map(|_| Lined::default()).collect())
     }
@@ -32,7 +32,7 @@ impl<T: Default> Stripes<T> {
     /// The calling thread's own stripe, and nobody else's; `None` if it has
     /// none, or has not counted anything yet.
     #[inline]
-    pub(super) fn own(&self) -> Option<(&T, Pen)> {
+    pub(crate) fn own(&self) -> Option<(&T, Pen)> {
         // `SHARED` and `NOT_YET` are far outside.
         let stripe = self.0.get(known_place() as usize)?;
         Some((&stripe.0, Pen { alone: true }))
@@ -40,7 +40,7 @@ impl<T: Default> Stripes<T> {
 
     /// The calling thread's stripe.
     #[inline]
-    pub(super) fn here(&self) -> (&T, Pen) {
+    pub(crate) fn here(&self) -> (&T, Pen) {
         let place = place_of_this_thread();
         let index = (place & !SHARED) as usize;
         let alone = place & SHARED == 0;
@@ -48,26 +48,26 @@ impl<T: Default> Stripes<T> {
         (&self.0[index].0, Pen { alone })
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter().map(|stripe| &stripe.0)
     }
 }
 
 impl Pen {
     /// For what several threads write.
-    pub(super) const fn shared() -> Self {
+    pub(crate) const fn shared() -> Self {
         Self { alone: false }
     }
 
     /// Whether no other thread writes to the stripe.
     #[inline]
-    pub(super) const fn is_alone(self) -> bool {
+    pub(crate) const fn is_alone(self) -> bool {
         self.alone
     }
 
     /// Adds to a count of the stripe that this pen came with.
     #[inline]
-    pub(super) fn add(self, count: &AtomicU64, addend: u64) {
+    pub(crate) fn add(self, count: &AtomicU64, addend: u64) {
         // ordering: Release. Pairs with the Acquire of whoever reads two counts
         // of which one is never to be seen without the other.
         if self.alone {
@@ -80,7 +80,7 @@ impl Pen {
     /// Changes a word of the stripe from `seen` to `next`; what is there if
     /// another thread was faster.
     #[inline]
-    pub(super) fn replace(self, word: &AtomicU64, seen: u64, next: u64) -> Result<(), u64> {
+    pub(crate) fn replace(self, word: &AtomicU64, seen: u64, next: u64) -> Result<(), u64> {
         // ordering: Release. Pairs with the Acquire of whoever reads two words
         // of a stripe that belong together.
         if self.alone {
@@ -149,7 +149,7 @@ mod places {
     use super::{Layout, PLACE, SHARED};
 
     impl Layout {
-        pub(super) fn get() -> Self {
+        pub(crate) fn get() -> Self {
             static LAYOUT: OnceLock<Layout> = OnceLock::new();
             *LAYOUT.get_or_init(|| {
                 let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -181,7 +181,7 @@ mod places {
     }
 
     #[cold]
-    pub(super) fn assign() -> u32 {
+    pub(crate) fn assign() -> u32 {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         static NEXT_SHARED: AtomicU32 = AtomicU32::new(0);
         let Layout { alone, shared } = Layout::get();
@@ -213,7 +213,7 @@ mod places {
     use super::{Layout, SHARED};
 
     impl Layout {
-        pub(super) fn get() -> Self {
+        pub(crate) fn get() -> Self {
             Self {
                 alone: 2,
                 shared: 1,
@@ -229,7 +229,7 @@ mod places {
         static NUMBER: u32 = NEXT.fetch_add(1, loom::sync::atomic::Ordering::Relaxed);
     }
 
-    pub(super) fn assign() -> u32 {
+    pub(crate) fn assign() -> u32 {
         NUMBER.with(|number| if *number < 2 { *number } else { SHARED | 2 })
     }
 }

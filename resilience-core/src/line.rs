@@ -4,4 +4,4 @@
 /// lines, because the prefetcher fetches them in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(super) struct Lined<T>(pub(super) T);
+pub(crate) struct Lined<T>(pub(crate) T);
