@@ -5,7 +5,14 @@
 //! map holds those that run, and nothing else: each is taken out by its
 //! [`Lead`], which is dropped whatever happens.
 
-use std::{borrow::Borrow, collections::HashMap, fmt, hash::Hash, sync::Arc, time::Duration};
+use std::{
+    borrow::Borrow,
+    collections::HashMap,
+    fmt,
+    hash::Hash,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 #[cfg(feature = "fallback")]
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -14,6 +21,7 @@ use std::{
     thread,
 };
 
+use ahash::RandomState;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -23,7 +31,7 @@ pub(crate) struct Flights<K, T> {
 }
 
 struct Running<K, T> {
-    by_key: HashMap<K, Flight<T>>,
+    by_key: HashMap<K, Flight<T>, RandomState>,
     /// How many leads there are, those set apart included.
     leads: usize,
     next: u64,
@@ -32,11 +40,22 @@ struct Running<K, T> {
 struct Flight<T> {
     /// Tells it from a later one of the same key.
     number: u64,
-    answer: Answer<T>,
+    tell: Arc<Tell<T>>,
 }
 
 /// What a run left behind: nothing yet, what it gave, or why it gave nothing.
-type Answer<T> = watch::Receiver<Option<Result<T, Lost>>>;
+type Ended<T> = Option<Result<T, Lost>>;
+
+/// Tells those who wait how a run ended. There is a channel from the first of them on: it
+/// costs more than all the rest of a run that is over at once.
+struct Tell<T>(OnceLock<watch::Sender<Ended<T>>>);
+
+impl<T> Tell<T> {
+    fn wait(&self) -> Wait<T> {
+        let tell = self.0.get_or_init(|| watch::Sender::new(None));
+        Wait(tell.subscribe())
+    }
+}
 
 /// Why a run gave no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,7 +96,7 @@ where
 {
     pub(crate) fn new() -> Self {
         let running = Running {
-            by_key: HashMap::new(),
+            by_key: HashMap::default(),
             leads: 0,
             next: 0,
         };
@@ -91,7 +110,7 @@ where
     pub(crate) fn turn(&self, key: K, known: impl FnOnce(&K) -> Option<T>) -> Turn<K, T> {
         let mut running = self.running.lock();
         if let Some(flight) = running.by_key.get(&key) {
-            return Turn::Wait(Wait(flight.answer.clone()));
+            return Turn::Wait(flight.tell.wait());
         }
         if let Some(known) = known(&key) {
             return Turn::Known(known);
@@ -100,10 +119,13 @@ where
             return Turn::Alone;
         }
         running.leads += 1;
-        let (tell, answer) = watch::channel(None);
+        let tell = Arc::new(Tell(OnceLock::new()));
         let number = running.next;
         running.next += 1;
-        let flight = Flight { number, answer };
+        let flight = Flight {
+            number,
+            tell: Arc::clone(&tell),
+        };
         running.by_key.insert(key.clone(), flight);
         Turn::Lead(Lead {
             running: Arc::clone(&self.running),
@@ -174,7 +196,7 @@ pub(crate) struct Lead<K: Eq + Hash, T> {
     running: Arc<Mutex<Running<K, T>>>,
     key: K,
     number: u64,
-    tell: watch::Sender<Option<Result<T, Lost>>>,
+    tell: Arc<Tell<T>>,
 }
 
 impl<K, T> Lead<K, T>
@@ -201,7 +223,7 @@ where
         run: impl Future<Output = T> + Send + 'static,
         keep: impl FnOnce(&K, &T) -> R + Send + 'static,
     ) -> Wait<T> {
-        let wait = Wait(self.tell.subscribe());
+        let wait = self.tell.wait();
         tokio::spawn(async move {
             match tokio::time::timeout(most, run).await {
                 Ok(answer) => self.answer(answer, keep),
@@ -224,10 +246,9 @@ where
     pub(crate) async fn run_from_here<R>(
         self,
         most: Duration,
-        run: impl Future<Output = T> + Send + 'static,
+        mut run: Pin<Box<impl Future<Output = T> + Send + 'static>>,
         keep: impl FnOnce(&K, &T) -> R + Send + 'static,
     ) -> Result<T, Lost> {
-        let mut run = Box::pin(run);
         match poll_once(run.as_mut()) {
             Ok(Poll::Ready(answer)) => {
                 self.answer(answer.clone(), keep);
@@ -247,9 +268,9 @@ where
         let kept = ended.is_some().then(|| keep(&self.key, &answer));
         drop(running);
         drop((ended, kept));
-        // Nobody can join it any more, and if nobody waits there is nobody to wake.
-        if self.tell.receiver_count() > 0 {
-            self.tell.send_replace(Some(Ok(answer)));
+        // Nobody can join it any more.
+        if let Some(tell) = self.tell.0.get() {
+            tell.send_replace(Some(Ok(answer)));
         }
     }
 }
@@ -269,11 +290,11 @@ impl<K: Eq + Hash, T> Lead<K, T> {
         let ended = running.take(&self.key, self.number);
         drop(running);
         drop(ended);
-        if self.tell.receiver_count() == 0 {
+        let Some(tell) = self.tell.0.get() else {
             return;
-        }
+        };
         // Told last: who hears of it and asks again must not find this run.
-        self.tell.send_if_modified(|told| {
+        tell.send_if_modified(|told| {
             let first = told.is_none();
             if first {
                 *told = Some(Err(why));
@@ -308,7 +329,7 @@ impl<K: Eq + Hash, T> Running<K, T> {
 }
 
 /// Waits for the answer of a run. Dropped, it leaves the run alone.
-pub(crate) struct Wait<T>(Answer<T>);
+pub(crate) struct Wait<T>(watch::Receiver<Ended<T>>);
 
 impl<T: Clone> Wait<T> {
     pub(crate) async fn answer(mut self) -> Result<T, Lost> {
@@ -389,7 +410,7 @@ mod tests {
         let Turn::Lead(lead) = flights.turn("rate", |_| None) else {
             unreachable!("nobody else asks")
         };
-        Box::pin(lead.run_from_here(LONG, run, |_, _| ()))
+        Box::pin(lead.run_from_here(LONG, Box::pin(run), |_, _| ()))
     }
 
     /// Outside of a runtime, where there is no task to be had.

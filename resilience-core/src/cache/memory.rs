@@ -3,14 +3,9 @@
 //! quick_cache decides who goes. What it lacks is here: bytes that are bytes,
 //! counts, and values that are let go when no lock is held.
 
-use std::{
-    borrow::Borrow,
-    fmt,
-    hash::{Hash, RandomState},
-    mem::size_of,
-    sync::Arc,
-};
+use std::{borrow::Borrow, fmt, hash::Hash, mem::size_of, sync::Arc};
 
+use ahash::RandomState;
 use quick_cache::{Equivalent, Lifecycle, OptionsBuilder, Weighter, sync};
 
 use crate::sync::{AtomicU64, Ordering::Relaxed};

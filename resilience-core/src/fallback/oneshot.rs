@@ -47,7 +47,7 @@ where
 {
     /// Calls a service that is ready, as most are: a request is large, and need not be
     /// put down and taken up again for that.
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(mut service: S, request: Req) -> Self {
         // It wakes nobody: one that is not ready is asked again by who can wait.
         let mut nobody = Context::from_waker(Waker::noop());

@@ -116,12 +116,12 @@ where
     C: Send + Sync + 'static,
     Req: Send + 'static,
 {
-    fn exchange(&self, request: Req) -> Call<S, Req, V, K, C> {
-        Call {
+    fn exchange(&self, request: Req) -> Box<Call<S, Req, V, K, C>> {
+        Box::new(Call {
             inner: self.inner.clone(),
             request,
             shared: Arc::clone(&self.shared),
-        }
+        })
     }
 
     fn backup<E>(&self, request: &Req, asking: Asking) -> Backup<V, V>

@@ -7,7 +7,6 @@
 use std::{
     any::Any,
     fmt,
-    hash::{DefaultHasher, Hash, Hasher},
     sync::{
         Arc,
         atomic::{
@@ -17,6 +16,7 @@ use std::{
     },
 };
 
+use ahash::RandomState;
 use parking_lot::Mutex;
 
 use super::{Key, Record, Terms, flow::Ran, handle::Inner, rules::Limits, rules::Rules};
@@ -327,23 +327,29 @@ impl<V> fmt::Debug for Shelf<V> {
 /// How often keys were forgotten, many keys to a count: a run that no flight knows
 /// of keeps nothing if the count of its key has moved. That another key moved it
 /// costs an answer that is not kept, once.
-struct Marks([AtomicU64; 64]);
+#[derive(Debug)]
+struct Marks {
+    hasher: RandomState,
+    marks: [AtomicU64; 64],
+}
 
 impl Default for Marks {
     fn default() -> Self {
-        Self([const { AtomicU64::new(0) }; 64])
+        Self {
+            hasher: RandomState::new(),
+            marks: [const { AtomicU64::new(0) }; 64],
+        }
     }
 }
 
 impl Marks {
     fn of(&self, key: &Key) -> &AtomicU64 {
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        &self.0[usize::from(hasher.finish().to_le_bytes()[0] & 63)]
+        let hash = self.hasher.hash_one(key.as_bytes());
+        &self.marks[usize::from(hash.to_le_bytes()[0] & 63)]
     }
 
     fn all(&self) {
-        for mark in &self.0 {
+        for mark in &self.marks {
             mark.fetch_add(1, Relaxed);
         }
     }

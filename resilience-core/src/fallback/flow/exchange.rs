@@ -20,6 +20,20 @@ pub(in crate::fallback) trait Exchange<V>: Send + Sized + 'static {
     fn ask(self, key: Key) -> impl Future<Output = Asked<V, Self::Error, Self::Own>> + Send;
 }
 
+/// A request is large, and each step of a call would move it on.
+impl<V, X: Exchange<V>> Exchange<V> for Box<X> {
+    type Error = X::Error;
+    type Own = X::Own;
+
+    fn redirect(&self, value: &V) -> Option<Key> {
+        (**self).redirect(value)
+    }
+
+    fn ask(self, key: Key) -> impl Future<Output = Asked<V, X::Error, X::Own>> + Send {
+        (*self).ask(key)
+    }
+}
+
 /// What the upstream said.
 pub(in crate::fallback) struct Asked<V, E, O> {
     pub(in crate::fallback) said: Said<V, E, O>,

@@ -280,6 +280,8 @@ where
     }
 
     /// Makes a call that memory does not answer.
+    ///
+    /// Its future is small: each way that a call may go is in a box of its own.
     pub(super) async fn ask<X>(
         self: Arc<Self>,
         primary: Key,
@@ -292,12 +294,12 @@ where
     {
         let inner = self.inner();
         if !matches!(backup, Backup::Stored) {
-            let (ran, own) = self.alone(&primary, want, false, exchange).await;
+            let (ran, own) = Box::pin(self.alone(&primary, want, false, exchange)).await;
             return self.aside(ran, own, backup).await;
         }
         if !want.share || !want.read {
             let serves = want.read;
-            let (ran, own) = self.alone(&primary, want, serves, exchange).await;
+            let (ran, own) = Box::pin(self.alone(&primary, want, serves, exchange)).await;
             return self.answer(&ran, own, false);
         }
         for _ in 0..MOST_ROUNDS {
@@ -319,7 +321,9 @@ where
                     let (tell, mut hear) = oneshot::channel();
                     let keep = self.keeps(primary);
                     let run = Arc::clone(&self).lead(key.clone(), want, exchange, tell);
-                    let ended = lead.run_from_here(RUN_WITHIN, in_span(run), keep).await;
+                    let ended = lead
+                        .run_from_here(RUN_WITHIN, Box::pin(in_span(run)), keep)
+                        .await;
                     return match ended {
                         Ok(ran) => self.answer(&ran, hear.try_recv().ok(), false),
                         Err(lost) => self.lost(&key, lost),
@@ -342,7 +346,7 @@ where
                 Err(lost) => self.lost(&key, lost),
             };
         }
-        let (ran, own) = self.alone(&primary, want, true, exchange).await;
+        let (ran, own) = Box::pin(self.alone(&primary, want, true, exchange)).await;
         self.answer(&ran, own, false)
     }
 

@@ -1,6 +1,6 @@
 //! What a run does: the second level, the upstream, and what is left when that fails.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use super::{Asked, At, Exchange, Got, Keep, Note, Origin, Port, Ran, Said, Verdict, Want};
 use crate::{
@@ -35,10 +35,10 @@ where
         };
         if serves && self.shelf.find(trial.key.as_bytes()).is_none() {
             // Not awaited with a borrowed exchange: that need not be `Sync`.
-            if let Some(note) = self.look_further(&mut trial).await
+            if let Some(note) = Box::pin(self.look_further(&mut trial)).await
                 && let Some(key) = exchange.redirect(&note.value.value)
             {
-                let variant = self.read(&key).await;
+                let variant = Box::pin(self.read(&key)).await;
                 trial.second = variant.map(|found| At {
                     found,
                     key,
@@ -51,7 +51,8 @@ where
         }
         // The answer may be younger than this and is not older.
         let began = (inner.clock.now_ns(), inner.wall.now_ms());
-        let asked = exchange.ask(trial.key.clone());
+        // Pinned here: a timeout that took it would be another one of it.
+        let asked = pin!(exchange.ask(trial.key.clone()));
         let Ok(Asked { said, verdict }) = tokio::time::timeout(FETCH_WITHIN, asked).await else {
             let lost = Got::Lost(Lost::TookTooLong(FETCH_WITHIN));
             return (self.failed(trial, None, lost).await, None);
@@ -162,7 +163,7 @@ where
             }
         }
         // Another process may have put a newer one there.
-        self.look_further(&mut trial).await;
+        Box::pin(self.look_further(&mut trial)).await;
         if let Some(at) = &trial.second {
             match self.after_failure(&at.found) {
                 Ok(()) => return trial.stored(Origin::Stale { status }),

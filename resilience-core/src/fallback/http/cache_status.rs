@@ -15,6 +15,8 @@ pub(crate) struct CacheStatus {
     name: Box<str>,
     /// What is before the number of a fresh answer: written for each of them, at once.
     hit: Box<str>,
+    /// All of it, of a stored answer because the upstream did not answer.
+    instead: HeaderValue,
 }
 
 /// Why the upstream was asked.
@@ -55,6 +57,7 @@ impl CacheStatus {
         };
         Self {
             hit: format!("{name}; hit; ttl=").into(),
+            instead: written(format!("{name}; fwd=stale; detail=stale-if-error")),
             name: name.into(),
         }
     }
@@ -74,12 +77,12 @@ impl CacheStatus {
     /// A stored answer, because the upstream failed: with a status, or without an answer.
     pub(crate) fn instead_of(&self, status: Option<StatusCode>) -> HeaderValue {
         let name = &self.name;
-        written(match status.map(|status| status.as_u16()) {
-            Some(status) => {
-                format!("{name}; fwd=stale; fwd-status={status}; detail=stale-if-error")
-            }
-            None => format!("{name}; fwd=stale; detail=stale-if-error"),
-        })
+        match status.map(|status| status.as_u16()) {
+            Some(status) => written(format!(
+                "{name}; fwd=stale; fwd-status={status}; detail=stale-if-error"
+            )),
+            None => self.instead.clone(),
+        }
     }
 
     /// The upstream's answer. `collapsed`: asked for by somebody else, who was first.

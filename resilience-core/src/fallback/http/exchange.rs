@@ -18,7 +18,7 @@ use crate::{
     fallback::{
         Key,
         flow::{self, Asked, Exchange, Note, Said, Verdict},
-        oneshot::ready_and_call,
+        oneshot::Oneshot,
     },
 };
 
@@ -57,7 +57,7 @@ where
         stored.redirect(self.request.headers())
     }
 
-    async fn ask(self, key: Key) -> AskedHttp<E, ResB> {
+    fn ask(self, _: Key) -> impl Future<Output = AskedHttp<E, ResB>> + Send {
         let Self {
             inner,
             request,
@@ -68,99 +68,100 @@ where
         } = self;
         // An answer may differ by any of them, and says so when they are gone.
         let asked = request.headers().clone();
-        let result = ready_and_call(inner, request).await;
-        let outcome = shared.classify.classify(result.as_ref());
-        let response = match result {
-            Ok(response) => response,
-            Err(error) => {
-                let verdict = match outcome {
-                    Outcome::Failure(_) => Verdict::Failed { status: None },
-                    _ => Verdict::Ignored,
-                };
-                let said = Said::Error(error);
-                return Asked { said, verdict };
-            }
-        };
-        let (parts, body) = response.into_parts();
-        match outcome {
-            Outcome::Ignored => own(parts, FallbackBody::passed(body), Verdict::Ignored),
-            Outcome::Failure(_) => {
-                let status = Some(parts.status.as_u16());
-                let verdict = Verdict::Failed { status };
-                if personal || !keep || is_private(&parts) {
-                    return own(parts, FallbackBody::passed(body), verdict);
+        let call = Oneshot::new(inner, request);
+        async move {
+            let result = call.await;
+            let outcome = shared.classify.classify(result.as_ref());
+            let response = match result {
+                Ok(response) => response,
+                Err(error) => {
+                    let verdict = match outcome {
+                        Outcome::Failure(_) => Verdict::Failed { status: None },
+                        _ => Verdict::Ignored,
+                    };
+                    let said = Said::Error(error);
+                    return Asked { said, verdict };
                 }
-                match read(parts, body, shared.largest_body()).await {
-                    Ok(answer) => Asked {
-                        said: Said::Value(HttpStored::Answer(answer)),
-                        verdict,
-                    },
-                    Err((parts, body, _)) => own(parts, body, verdict),
-                }
-            }
-            Outcome::Success => {
-                let (terms, vary) = match terms(personal, shared.one_identity, &parts) {
-                    Keep::Yes { terms, vary } if keep => (terms, vary),
-                    Keep::Yes { .. } => {
-                        let verdict = Verdict::NotKept { forgets: false };
+            };
+            let (parts, body) = response.into_parts();
+            match outcome {
+                Outcome::Ignored => own(parts, FallbackBody::passed(body), Verdict::Ignored),
+                Outcome::Failure(_) => {
+                    let status = Some(parts.status.as_u16());
+                    let verdict = Verdict::Failed { status };
+                    if personal || !keep || is_private(&parts) {
                         return own(parts, FallbackBody::passed(body), verdict);
                     }
-                    Keep::No { forgets } => {
-                        let verdict = Verdict::NotKept { forgets };
-                        return own(parts, FallbackBody::passed(body), verdict);
+                    match Box::pin(read(parts, body, shared.largest_body())).await {
+                        Ok(answer) => Asked {
+                            said: Said::Value(HttpStored::Answer(answer)),
+                            verdict,
+                        },
+                        Err((parts, body, _)) => own(parts, body, verdict),
                     }
-                };
-                let answer = match read(parts, body, shared.largest_body()).await {
-                    Ok(answer) => answer,
-                    Err((parts, body, broken)) => {
-                        let verdict = if broken {
-                            Verdict::Failed { status: None }
-                        } else {
-                            Verdict::NotKept { forgets: false }
+                }
+                Outcome::Success => {
+                    let (terms, vary) = match terms(personal, shared.one_identity, &parts) {
+                        Keep::Yes { terms, vary } if keep => (terms, vary),
+                        Keep::Yes { .. } => {
+                            let verdict = Verdict::NotKept { forgets: false };
+                            return own(parts, FallbackBody::passed(body), verdict);
+                        }
+                        Keep::No { forgets } => {
+                            let verdict = Verdict::NotKept { forgets };
+                            return own(parts, FallbackBody::passed(body), verdict);
+                        }
+                    };
+                    let answer = match Box::pin(read(parts, body, shared.largest_body())).await {
+                        Ok(answer) => answer,
+                        Err((parts, body, broken)) => {
+                            let verdict = if broken {
+                                Verdict::Failed { status: None }
+                            } else {
+                                Verdict::NotKept { forgets: false }
+                            };
+                            return own(parts, body, verdict);
+                        }
+                    };
+                    let bytes = Some(answer.weight());
+                    let mut keep = flow::Keep {
+                        terms,
+                        bytes,
+                        under: primary.clone(),
+                        note: None,
+                    };
+                    if !vary.is_empty() {
+                        let there = shared.port.find(&primary);
+                        let there = there.filter(|there| match &there.value.value {
+                            HttpStored::Note(note) => note.vary == vary,
+                            HttpStored::Answer(_) => false,
+                        });
+                        let (note, under) = match there {
+                            Some(there) => {
+                                let under = there.value.value.redirect(&asked);
+                                (Note::Known(primary, there), under)
+                            }
+                            None => {
+                                let note = HttpNote::new(&primary, vary);
+                                let under = note.variant(&asked);
+                                let bytes = note.weight();
+                                let value = HttpStored::Note(Box::new(note));
+                                let key = primary;
+                                (Note::New { key, value, bytes }, under)
+                            }
                         };
-                        return own(parts, body, verdict);
+                        let Some(under) = under else {
+                            // By what it differs, it is nobody else's.
+                            let given = Given::new(answer.into_memory(), 1);
+                            let (parts, body) = given.into_response().into_parts();
+                            return own(parts, body, Verdict::NotKept { forgets: false });
+                        };
+                        (keep.under, keep.note) = (under, Some(note));
                     }
-                };
-                let bytes = Some(answer.weight());
-                let mut keep = flow::Keep {
-                    terms,
-                    bytes,
-                    under: primary.clone(),
-                    note: None,
-                };
-                if !vary.is_empty() {
-                    let there = shared.port.find(&primary);
-                    let there = there.filter(|there| match &there.value.value {
-                        HttpStored::Note(note) => note.vary == vary,
-                        HttpStored::Answer(_) => false,
-                    });
-                    let (note, under) = match there {
-                        Some(there) => {
-                            let under = there.value.value.redirect(&asked);
-                            (Note::Known(primary, there), under)
-                        }
-                        None => {
-                            let note = HttpNote::new(&primary, vary);
-                            let under = note.variant(&asked);
-                            let bytes = note.weight();
-                            let value = HttpStored::Note(Box::new(note));
-                            let key = primary;
-                            (Note::New { key, value, bytes }, under)
-                        }
-                    };
-                    let Some(under) = under else {
-                        // By what it differs, it is nobody else's.
-                        let given = Given::new(answer.into_memory(), 1);
-                        let (parts, body) = given.into_response().into_parts();
-                        return own(parts, body, Verdict::NotKept { forgets: false });
-                    };
-                    (keep.under, keep.note) = (under, Some(note));
-                }
-                // A flight of one variant whose answer has become that of all.
-                let _ = key;
-                Asked {
-                    said: Said::Value(HttpStored::Answer(answer)),
-                    verdict: Verdict::Good(keep),
+                    Asked {
+                        said: Said::Value(HttpStored::Answer(answer)),
+                        verdict: Verdict::Good(keep),
+                    }
                 }
             }
         }

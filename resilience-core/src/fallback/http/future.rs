@@ -46,7 +46,7 @@ impl<S, ReqB, ResB, E> HttpResponseFuture<S, ReqB, ResB, S::Future, E>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>, Error = E>,
 {
-    #[inline]
+    #[inline(always)]
     pub(super) fn pass(service: S, request: Request<ReqB>) -> Self {
         Self {
             state: State::Pass {
@@ -67,7 +67,7 @@ where
 }
 
 impl<S, ReqB, ResB, F, E> HttpResponseFuture<S, ReqB, ResB, F, E> {
-    #[inline]
+    #[inline(always)]
     pub(super) const fn hit(response: Response<FallbackBody<ResB>>) -> Self {
         Self {
             state: State::Hit {

@@ -63,7 +63,7 @@ impl Hot {
 
     /// The response to `key`, if this thread has it, the shelf is still of that version, and
     /// it is fresh and younger than that.
-    #[inline]
+    #[inline(always)]
     pub(super) fn again<B>(
         &self,
         key: &[u8],

@@ -147,18 +147,18 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
         request: Request<ReqB>,
         ask: &Ask,
         primary: Key,
-    ) -> HttpCall<S, ReqB, C, O>
+    ) -> Box<HttpCall<S, ReqB, C, O>>
     where
         S: Clone,
     {
-        HttpCall {
+        Box::new(HttpCall {
             inner: self.inner.clone(),
             request,
             shared: Arc::clone(&self.shared),
             primary,
             personal: ask.personal,
             keep: ask.keep,
-        }
+        })
     }
 
     fn miss<ReqB, ResB, E>(
@@ -210,7 +210,7 @@ impl<C, O> Shared<C, O> {
     }
 
     /// What this thread has given lately and may give again: as if it had been looked for.
-    #[inline]
+    #[inline(always)]
     fn again<ResB>(&self, key: &[u8], max_age_ns: u64) -> Option<Response<FallbackBody<ResB>>> {
         let inner = self.port.inner();
         let version = self.port.version();

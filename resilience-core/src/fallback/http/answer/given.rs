@@ -62,7 +62,7 @@ impl Given {
     }
 
     /// Another handle of it, without its trailers.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn response<B>(&self) -> Response<FallbackBody<B>> {
         let mut response = Response::new(FallbackBody::from_memory(self.body.clone(), None));
         *response.status_mut() = self.status;
