@@ -295,7 +295,7 @@ where
         let inner = self.inner();
         if !matches!(backup, Backup::Stored) {
             let (ran, own) = Box::pin(self.alone(&primary, want, false, exchange)).await;
-            return self.aside(ran, own, backup).await;
+            return Box::pin(self.aside(ran, own, backup)).await;
         }
         if !want.share || !want.read {
             let serves = want.read;

@@ -1,6 +1,12 @@
 //! What a run does: the second level, the upstream, and what is left when that fails.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use super::{Asked, At, Exchange, Got, Keep, Note, Origin, Port, Ran, Said, Verdict, Want};
 use crate::{
@@ -51,9 +57,8 @@ where
         }
         // The answer may be younger than this and is not older.
         let began = (inner.clock.now_ns(), inner.wall.now_ms());
-        // Pinned here: a timeout that took it would be another one of it.
         let asked = pin!(exchange.ask(trial.key.clone()));
-        let Ok(Asked { said, verdict }) = tokio::time::timeout(FETCH_WITHIN, asked).await else {
+        let Some(Asked { said, verdict }) = within(FETCH_WITHIN, asked).await else {
             let lost = Got::Lost(Lost::TookTooLong(FETCH_WITHIN));
             return (self.failed(trial, None, lost).await, None);
         };
@@ -262,6 +267,15 @@ where
             payload,
         };
         Some((record, asked_at_ms.saturating_add(useful_ms)))
+    }
+}
+
+/// What a call comes to, if it takes no longer. One that is over at once, such as one that
+/// is refused, costs no timer.
+async fn within<F: Future>(most: Duration, mut call: Pin<&mut F>) -> Option<F::Output> {
+    match poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
+        Poll::Ready(asked) => Some(asked),
+        Poll::Pending => tokio::time::timeout(most, call).await.ok(),
     }
 }
 
