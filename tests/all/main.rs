@@ -19,3 +19,4 @@ mod pools;
 mod rb004;
 mod rb005;
 mod rb006;
+mod store_breaker;

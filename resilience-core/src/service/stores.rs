@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 #[cfg(feature = "fallback")]
-use crate::fallback::store::SecondLevel;
+use crate::{breaker::CircuitBreaker, fallback::store::SecondLevel};
 use crate::{
     config::{Config, FallbackFileConfig, FallbackRedisConfig, FallbackStore},
     log,
@@ -118,6 +118,12 @@ impl Stores {
             FallbackStore::Redis => "redis",
         };
         self.open.iter().find(|open| open.kind() == kind).cloned()
+    }
+
+    /// The breakers before their reads.
+    #[cfg(feature = "fallback")]
+    pub(super) fn breakers(&self) -> impl Iterator<Item = &CircuitBreaker> {
+        self.open.iter().map(SecondLevel::breaker)
     }
 
     /// Has what waits written, so that an orderly end loses nothing. Blocks the thread
