@@ -163,6 +163,7 @@ impl ResilienceBuilder {
         #[cfg(feature = "fallback")]
         parts.show_stores(&observer_of_store(Arc::clone(&changed)));
         parts.apply(&parts.config.current());
+        parts.take_over_by_hand();
         parts.watch_circuits();
         let heartbeat = runtime.spawn(beat(Arc::clone(&parts))).abort_handle();
         let take: TakeSnapshot = {

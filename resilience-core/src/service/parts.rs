@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use super::{
     fallbacks::Fallbacks,
     pools::Pools,
-    stores::{Stores, not_before_the_next_start},
+    stores::{self, Stores, not_before_the_next_start},
 };
 #[cfg(feature = "fallback")]
 use crate::{breaker::Observer, control::concerns, fallback::Fallback};
@@ -148,6 +148,31 @@ impl Parts {
         }
         made.insert(name.to_owned(), fallback.clone());
         fallback
+    }
+
+    /// Makes at once what somebody had changed by hand in the process before, whenever
+    /// the code will ask for it: until it is made it is in no picture, and should this
+    /// process end before, the next one would know nothing of it.
+    ///
+    /// Not the members of families, whose limits only the code knows.
+    pub(super) fn take_over_by_hand(&self) {
+        let Some(former) = &self.former else { return };
+        let config = self.config.current();
+        let now = Timestamp::now();
+        for left in &former.breakers {
+            let set = left.overridden.as_ref();
+            let lasts = set.is_some_and(|set| set.expires_at.is_none_or(|end| end > now));
+            // That of a store is there, or its store is used no more.
+            if lasts && !stores::has_breaker(&left.name) {
+                self.breaker(&left.name, &config);
+            }
+        }
+        #[cfg(feature = "fallback")]
+        for left in &former.fallbacks {
+            if left.switched.is_some() {
+                let _ = self.fallback(&left.name);
+            }
+        }
     }
 
     /// Shows the breakers before the stores with the others, so that they can be

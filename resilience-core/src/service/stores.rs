@@ -234,6 +234,11 @@ fn not_built(kind: &str) -> String {
     )
 }
 
+/// Whether the breaker of that name is one before a store.
+pub(super) fn has_breaker(name: &str) -> bool {
+    matches!(name, "fallback_file" | "fallback_redis")
+}
+
 /// Where a service keeps what is to outlive a reboot, unless it says so itself: what
 /// systemd gives it with `StateDirectory=`, else a folder of its own in
 /// `/var/lib/resilience`.
