@@ -109,6 +109,85 @@ async fn what_is_kept_in_the_file_is_there_after_an_orderly_restart() {
     }
 }
 
+#[cfg(feature = "fallback-file")]
+#[tokio::test]
+async fn a_file_in_use_at_the_start_is_taken_when_it_is_free_with_what_was_kept_meanwhile() {
+    use std::convert::Infallible;
+
+    use tower::{ServiceBuilder, ServiceExt, service_fn};
+
+    use crate::fallback::{Codec, FallbackLayer, Key, store::FileStore};
+
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.yaml");
+    std::fs::write(&config, "fallback: {store: file, file: {path: a.redb}}").unwrap();
+    let start = || {
+        let builder = builder(dir.path()).state_dir(dir.path());
+        builder.config_file(&config).start().unwrap()
+    };
+    // Asks the upstream, if nothing is stored.
+    let ask = async |resilience: &Resilience, currency: &'static str, upstream: f64| {
+        let key = |currency: &&str| Some(Key::from(*currency));
+        let layer = FallbackLayer::new(resilience.fallback("rates"), key);
+        let rates = ServiceBuilder::new()
+            .layer(layer.codec(Codec::json("rates/1")))
+            .service(service_fn(move |_: &str| async move {
+                Ok::<_, Infallible>(upstream)
+            }));
+        *rates.oneshot(currency).await.unwrap()
+    };
+    let holder = FileStore::open(dir.path().join("a.redb"), 1 << 20).unwrap();
+    let before = start();
+    let store = || before.snapshot().stores.remove(0);
+    let why = store().last_error.unwrap().message;
+    assert!(
+        !store().up && why.contains("used by another process"),
+        "{why}"
+    );
+    assert_eq!(ask(&before, "EUR", 1.08).await, 1.08);
+    let (verdict, said) = fallbacks(&before);
+    assert_eq!(verdict, HealthStatus::Warn);
+    assert!(said.contains("the file store is down"), "{said}");
+    until("it is tried and told", || store().pending == 1).await;
+
+    drop(holder);
+    until("it is written", || store().written == 1).await;
+    // A read has failed, and the next one may come in time: it is up when one does.
+    let up = async || {
+        let missed = ["GBP", "CHF", "JPY", "SEK", "NOK", "DKK", "PLN", "CZK"];
+        for currency in missed {
+            assert_eq!(ask(&before, currency, 0.85).await, 0.85);
+            if store().up {
+                break;
+            }
+        }
+        store()
+    };
+    assert!(up().await.up, "{:?}", store());
+    assert_eq!(fallbacks(&before), (HealthStatus::Pass, String::new()));
+    drop(before);
+    tokio::task::yield_now().await;
+
+    let after = start();
+    let [store] = after.snapshot().stores.try_into().unwrap();
+    assert!(store.up, "{store:?}");
+    // On a busy machine a read may take longer than its few milliseconds, and what
+    // the upstream says then is kept in place of it.
+    let rate = ask(&after, "EUR", 9.99).await;
+    let read = &after.snapshot().stores[0];
+    assert!(rate == 1.08 || read.read_failures > 0, "{rate}: {read:?}");
+}
+
+/// Waits until it is so.
+#[cfg(feature = "fallback-file")]
+async fn until(what: &str, is: impl Fn() -> bool) {
+    let until = tokio::time::Instant::now() + Duration::from_secs(20);
+    while !is() {
+        assert!(tokio::time::Instant::now() < until, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 #[cfg(feature = "fallback-redis")]
 #[tokio::test]
 async fn a_redis_that_is_not_there_stops_no_start_and_its_password_is_shown_nowhere() {
