@@ -9,7 +9,12 @@
 //! It says `encrypted true`, `stored true`, or what stands in the way.
 #![forbid(unsafe_code)]
 
-use std::{env, error::Error, time::Duration};
+use std::{
+    env,
+    error::Error,
+    io::{self, Write},
+    time::Duration,
+};
 
 use resilience_core::{
     config::Config,
@@ -29,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ["redis", url] => redis(url).unwrap_or_else(|error| causes(&*error)),
         _ => return Err("unknown command: see the head of the source".into()),
     };
-    println!("{said}");
+    writeln!(io::stdout(), "{said}")?;
     Ok(())
 }
 
