@@ -114,7 +114,10 @@ fn alter(path: &Path, at: u64) -> Result<(), Box<dyn Error>> {
 }
 
 fn use_it(path: &Path) -> Result<(), Box<dyn Error>> {
-    let second = SecondLevel::new(FileStore::open(path, FILE_SIZE)?);
+    let second = SecondLevel::new(FileStore::open(path, 1 << 20)?);
+    for number in 0..1_000 {
+        read(&second, &Key::from(number.to_string()));
+    }
     let key = Key::from("afterwards");
     second.keep("storm", &key, record(1), u64::MAX);
     let stored = second.flush(Duration::from_secs(20));
