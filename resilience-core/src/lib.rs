@@ -4,6 +4,8 @@
 
 #[cfg(feature = "black-box")]
 pub mod blackbox;
+#[cfg(feature = "tower")]
+mod boxed;
 pub mod breaker;
 #[cfg(feature = "cache")]
 pub mod cache;
@@ -49,6 +51,8 @@ mod sync;
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
 
+#[cfg(feature = "tower")]
+pub use boxed::BoxedError;
 pub use breaker::{
     BreakerConfig, BreakerConfigError, BreakerOptions, ByHand, CallError, ChangeRefused, Changed,
     CircuitBreaker, ErrorClass, KeyedBreakers, KeyedConfig, KeyedOptions, KeyedSubscription,

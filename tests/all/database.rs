@@ -1,8 +1,10 @@
 //! The database goes away and comes back.
 
 use resilience_examples::{PostgresOptions, stub::Counts};
-use resilience_tests::lone::{Answer, Api, Door, Ground, SOON, eventually, metric, run_to_end};
-use tokio_postgres::NoTls;
+use resilience_tests::{
+    client,
+    lone::{Answer, Api, Door, Ground, SOON, eventually, metric, run_to_end},
+};
 
 const CONFIG: &str = "database: {pool_size: 3, max_overflow: 2, pool_timeout: 1s}\n";
 const IN_USE: &str = r#"db_connection_pool_in_use{pool="main"}"#;
@@ -238,11 +240,7 @@ pub(crate) fn orders(api: &Api, count: usize) -> Vec<tokio::task::JoinHandle<Ans
 }
 
 pub(crate) async fn connect(ground: &Ground) -> tokio_postgres::Client {
-    let (client, connection) = tokio_postgres::connect(&ground.postgres.url(), NoTls)
-        .await
-        .unwrap();
-    tokio::spawn(connection);
-    client
+    client::connect(&ground.postgres, |_| {}).await
 }
 
 pub(crate) async fn lock(client: &mut tokio_postgres::Client) -> tokio_postgres::Transaction<'_> {

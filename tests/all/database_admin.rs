@@ -3,9 +3,12 @@
 use std::time::{Duration, Instant};
 
 use http::Method;
-use resilience_tests::lone::{Answer, Ground, SOON, Sidecar, eventually, metric};
+use resilience_tests::{
+    client::{self, pid},
+    lone::{Answer, Ground, SOON, Sidecar, eventually, metric},
+};
 use serde_json::{Value, json};
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config};
 
 const QUESTIONS: [&str; 8] = [
     "activity",
@@ -28,16 +31,10 @@ async fn start() -> (Ground, Sidecar) {
 }
 
 async fn connect(ground: &Ground, application: &str, database: &str) -> Client {
-    let mut config: Config = ground.postgres.url().parse().unwrap();
-    config.application_name(application).dbname(database);
-    let (client, connection) = config.connect(NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
-}
-
-async fn pid(client: &Client) -> i32 {
-    let row = client.query_one("SELECT pg_backend_pid()", &[]).await;
-    row.unwrap().get(0)
+    let change = |config: &mut Config| {
+        config.application_name(application).dbname(database);
+    };
+    client::connect(&ground.postgres, change).await
 }
 
 async fn ask(sidecar: &Sidecar, question: &str) -> Answer {

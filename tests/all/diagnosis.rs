@@ -6,8 +6,11 @@ use resilience_core::pool::diagnosis::{
     Diagnosis, DiagnosisError, EndOutcome, Limit, Refusal, SlowStatements, Terminate,
 };
 use resilience_examples::{PostgresOptions, TemporaryPostgres};
-use resilience_tests::lone::{SOON, eventually};
-use tokio_postgres::{Client, Config, NoTls, error::SqlState};
+use resilience_tests::{
+    client::{self, pid},
+    lone::{SOON, eventually},
+};
+use tokio_postgres::{Client, Config, error::SqlState};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -33,17 +36,8 @@ async fn connect_as(
     application: &str,
     change: impl FnOnce(&mut Config),
 ) -> Client {
-    let mut config: Config = postgres.url().parse().unwrap();
-    config.application_name(application);
-    change(&mut config);
-    let (client, connection) = config.connect(NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
-}
-
-async fn pid(client: &Client) -> i32 {
-    let row = client.query_one("SELECT pg_backend_pid()", &[]).await;
-    row.unwrap().get(0)
+    let change = |config: &mut Config| change(config.application_name(application));
+    client::connect(postgres, change).await
 }
 
 /// Sends it and does not wait for the answer.

@@ -2,7 +2,9 @@
 // The helpers are tests too, which clippy.toml does not see.
 #![allow(clippy::unwrap_used)]
 
+mod admin_changes;
 mod admin_input;
+mod admin_token;
 mod black_box;
 mod configuration;
 mod database;
@@ -19,3 +21,4 @@ mod pools;
 mod rb004;
 mod rb005;
 mod rb006;
+mod store_breaker;

@@ -1,6 +1,6 @@
 //! The file, and what can be wrong with it.
 
-use std::path::Path;
+use std::{os::unix::process::ExitStatusExt, path::Path};
 
 use resilience_core::fallback::store::{Change, FileStore, OpenError, SecondLevel, Store};
 use resilience_examples::{ChildProcess, Program, process::find_binary, process::find_in_path};
@@ -194,4 +194,36 @@ async fn a_directory_that_others_own_is_told_and_what_to_do() {
         line.contains("let the service's user read and write it"),
         "{line}"
     );
+}
+
+/// What a process says that ends at any panic, and whether one ended it.
+async fn aborting(args: &[&str]) -> (Vec<String>, bool) {
+    let child = writer(&[&["abort"], args].concat());
+    let status = child.wait_exit(SOON).await.unwrap();
+    let aborted = status.signal() == Some(rustix::process::Signal::ABORT.as_raw());
+    (child.lines(), aborted)
+}
+
+#[tokio::test]
+async fn a_program_that_ends_at_a_panic_starts_again_whatever_was_altered_in_its_file() {
+    let (mut aborted, mut places) = (0, 0);
+    // Heads of pages and what is in them.
+    for at in (0..).step_by(34 << 10) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("fallback.redb");
+        let path = path.to_str().unwrap();
+        let (lines, ended) = aborting(&["alter", path, &at.to_string()]).await;
+        let said = lines.join(" ");
+        assert!(said.contains("open: stored true"), "{lines:#?}");
+        if said.contains("UnexpectedEof") {
+            break;
+        }
+        places += 1;
+        aborted += u32::from(ended);
+        let (lines, ended) = aborting(&["use", path]).await;
+        assert!(!ended, "altered at {at}: {lines:#?}");
+        assert_eq!(lines, ["used: true true"], "altered at {at}");
+    }
+    eprintln!("{aborted} of {places} ended the program that had it open");
+    assert!(aborted > 0 && aborted < places);
 }

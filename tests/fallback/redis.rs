@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use resilience_core::fallback::{
-    Key,
-    store::{Change, RedisRoots, RedisStore, SecondLevel, Store},
+use resilience_core::{
+    config::RedisUrl,
+    fallback::{
+        Key,
+        store::{Change, RedisRoots, RedisStore, SecondLevel, Store},
+    },
 };
+use resilience_examples::{RedisOptions, TemporaryRedis};
 
 use crate::support::{
     SOON, flush, in_an_hour, is_cheap, is_unreadable, is_well, keep, now_ms, on_redis, read,
@@ -137,4 +141,31 @@ async fn a_read_costs_little_also_while_much_is_written() {
     is_cheap("while it is written to", &second).await;
     writing.await.unwrap();
     assert_eq!(second.snapshot().not_written, 0);
+}
+
+#[tokio::test]
+async fn a_server_is_reached_over_its_unix_socket_with_password_and_database() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("redis.sock");
+    let path = path.display().to_string();
+    let options = RedisOptions {
+        password: Some("hidden".to_owned()),
+        settings: vec![("unixsocket".to_owned(), path.clone())],
+        ..RedisOptions::default()
+    };
+    let server = TemporaryRedis::start(options).await.unwrap();
+    // All that a configuration may say.
+    for scheme in ["unix://", "redis+unix://", "unix:"] {
+        let url: RedisUrl = format!("{scheme}{path}?db=2&pass=hidden").parse().unwrap();
+        let redis = RedisStore::new(url.expose(), &RedisRoots::System).unwrap();
+        let second = SecondLevel::new(redis);
+        store(&second, "EUR", scheme).await;
+        assert_eq!(read_soon(&second, "EUR").await, scheme);
+        is_well(&second);
+        let picture = second.snapshot();
+        assert!(picture.place.contains(&path), "{picture:?}");
+        assert!(!format!("{picture:?}").contains("hidden"));
+        let other = server.command("DBSIZE").await.unwrap();
+        assert_eq!(other, ":0", "that is another database");
+    }
 }

@@ -11,12 +11,16 @@ use std::{
     time::Duration,
 };
 
-use resilience_core::{fallback::store::SecondLevel, snapshot::StoreSnapshot};
+use resilience_core::{
+    Clock,
+    fallback::store::{RedisRoots, RedisStore, SecondLevel, Store},
+    snapshot::StoreSnapshot,
+};
 use resilience_examples::{Proxy, RedisOptions, TemporaryRedis};
 
 use crate::support::{
-    SOON, flush, is_cheap, is_well, keep, on_redis, read, read_soon, record, server, server_with,
-    store, until,
+    SOON, flush, is_cheap, is_well, keep, on_redis, on_redis_by, read, read_soon, record, server,
+    server_with, store, until,
 };
 
 fn why(second: &SecondLevel) -> String {
@@ -127,19 +131,45 @@ async fn flushed() {
 #[tokio::test]
 async fn restarted_on_the_same_port_without_a_reader_seeing_the_broken_connection() {
     let mut server = server().await;
-    let second = on_redis(&server.url());
+    let (clock, hand) = Clock::manual();
+    let second = on_redis_by(&server.url(), clock);
     store(&second, "EUR", "1.08").await;
+    // Longer than between two dials.
+    let pause = Duration::from_millis(300);
     for _ in 0..3 {
-        // Longer than between two dials.
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        hand.advance(pause);
         assert_eq!(read(&second, "nobody's").await, None);
         server.restart().await.unwrap();
     }
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    hand.advance(pause);
     assert_eq!(read(&second, "EUR").await, None);
     is_well(&second);
     store(&second, "EUR", "1.09").await;
     assert_eq!(read_soon(&second, "EUR").await, "1.09");
+}
+
+#[tokio::test]
+async fn is_not_connected_to_more_often_than_four_times_a_second() {
+    let (port, came) = babbler(b"-ERR go away\r\n");
+    let (clock, hand) = Clock::manual();
+    let store = RedisStore::new(&format!("redis://127.0.0.1:{port}/1"), &RedisRoots::System);
+    let store = store.unwrap().clock(clock);
+    // Without a pace it would dial without end, and never say so.
+    let is_told = async || {
+        let read = tokio::time::timeout(SOON, store.read(b"EUR"));
+        read.await.expect("an answer").unwrap_err();
+    };
+    for round in 1..=3 {
+        // Whoever comes now is told what the last one was told.
+        for _ in 0..5 {
+            is_told().await;
+        }
+        assert_eq!(came.load(SeqCst), round);
+        hand.advance(Duration::from_millis(249));
+        is_told().await;
+        assert_eq!(came.load(SeqCst), round);
+        hand.advance(Duration::from_millis(1));
+    }
 }
 
 #[tokio::test]

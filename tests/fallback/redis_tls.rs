@@ -4,10 +4,10 @@ use std::fs;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use resilience_core::fallback::store::{RedisRoots, RedisStore, SecondLevel};
-use resilience_examples::{TemporaryRedis, ports::free_port};
+use resilience_examples::{Program, TemporaryRedis, ports::free_port, process::find_binary};
 use tempfile::TempDir;
 
-use crate::support::{keep, read_soon, server_with, store, until};
+use crate::support::{SOON, keep, read_soon, server_with, store, until};
 
 /// An authority, and a server on 127.0.0.1 that it vouches for.
 struct Ground {
@@ -82,5 +82,24 @@ async fn a_server_that_nobody_vouches_for_and_one_of_another_name_are_refused() 
         })
         .await;
         assert_eq!(second.snapshot().written, 0);
+    }
+}
+
+#[tokio::test]
+async fn whom_the_system_trusts_may_vouch_for_a_server_and_nobody_else() {
+    let ground = Ground::new().await;
+    let url = format!("rediss://127.0.0.1:{}", ground.port);
+    for (roots, said) in [("ca.pem", "stored true"), ("stranger.pem", "certificate")] {
+        // A process reads it from its environment, which is not to be changed in here.
+        let child = Program::new(find_binary("system-roots").unwrap())
+            .args(["redis", &url])
+            .env("SSL_CERT_FILE", ground.directory.path().join(roots))
+            .env("SSL_CERT_DIR", "")
+            .spawn()
+            .unwrap();
+        let status = child.wait_exit(SOON).await.unwrap();
+        let lines = child.lines();
+        assert!(status.success() && lines.len() == 1, "{lines:#?}");
+        assert!(lines[0].contains(said), "{roots}: {lines:#?}");
     }
 }

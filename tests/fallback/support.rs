@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use resilience_core::fallback::{
-    Key, Record, Terms,
-    store::{RedisRoots, RedisStore, SecondLevel},
+use resilience_core::{
+    Clock,
+    fallback::{
+        Key, Record, Terms,
+        store::{RedisRoots, RedisStore, SecondLevel},
+    },
 };
 use resilience_examples::{RedisOptions, TemporaryRedis};
 
@@ -51,7 +54,13 @@ pub(crate) async fn server_with(settings: &[(&str, &str)]) -> TemporaryRedis {
 
 /// A second level on the Redis at this URL.
 pub(crate) fn on_redis(url: &str) -> SecondLevel {
-    SecondLevel::new(RedisStore::new(url, &RedisRoots::System).unwrap())
+    on_redis_by(url, Clock::default())
+}
+
+/// The same with another clock for the pace at which it connects.
+pub(crate) fn on_redis_by(url: &str, clock: Clock) -> SecondLevel {
+    let store = RedisStore::new(url, &RedisRoots::System).unwrap();
+    SecondLevel::new(store.clock(clock))
 }
 
 /// Keeps an answer of `rates` for an hour, and waits until it is stored.

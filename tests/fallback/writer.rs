@@ -7,6 +7,8 @@
 //! store-writer hold PATH           open the file, and keep it open
 //! store-writer full-disk DIR       fill the disk of DIR, and make room again
 //! store-writer open PATH           open the file, and say what came of it
+//! store-writer abort alter PATH AT end at any panic; alter the open file from there on
+//! store-writer abort use PATH      end at any panic; open the file and write to it
 //! ```
 #![forbid(unsafe_code)]
 
@@ -15,8 +17,10 @@ use std::{
     error::Error,
     fs,
     io::{self, Write},
+    os::unix::fs::FileExt,
+    panic,
     path::Path,
-    thread,
+    process, thread,
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
@@ -48,6 +52,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             Ok(_) => say("open"),
             Err(error) => say(&format!("refused: {error}")),
         },
+        ["abort", "alter", path, at] => abort_on_panic(|| alter(Path::new(path), at.parse()?)),
+        ["abort", "use", path] => abort_on_panic(|| use_it(Path::new(path))),
         _ => Err("unknown command: see the head of the source".into()),
     }
 }
@@ -75,6 +81,48 @@ fn record(number: u64) -> Record {
         kind: "number/1".into(),
         payload: payload.into(),
     }
+}
+
+/// As a program is that was built with `panic = "abort"`: nothing catches a panic.
+fn abort_on_panic(run: impl FnOnce() -> Result<(), Box<dyn Error>>) -> Result<(), Box<dyn Error>> {
+    panic::set_hook(Box::new(|_| process::abort()));
+    run()
+}
+
+/// Alters a part of a page of the file that it has open, and goes on with it.
+fn alter(path: &Path, at: u64) -> Result<(), Box<dyn Error>> {
+    // Small, so that not all of it is in memory.
+    let second = SecondLevel::new(FileStore::open(path, 1 << 20)?);
+    let keep = || {
+        for number in 0..1_000 {
+            let key = Key::from(number.to_string());
+            second.keep("storm", &key, record(number), u64::MAX);
+        }
+        second.flush(Duration::from_secs(20))
+    };
+    let stored = keep();
+    say(&format!("open: stored {stored}"))?;
+    let file = fs::OpenOptions::new().read(true).write(true).open(path)?;
+    let mut part = [0; 300];
+    file.read_exact_at(&mut part, at)?;
+    file.write_all_at(&part.map(|byte| !byte), at)?;
+    for number in 0..1_000 {
+        read(&second, &Key::from(number.to_string()));
+    }
+    let stored = keep();
+    say(&format!("altered: stored {stored}"))
+}
+
+fn use_it(path: &Path) -> Result<(), Box<dyn Error>> {
+    let second = SecondLevel::new(FileStore::open(path, 1 << 20)?);
+    for number in 0..1_000 {
+        read(&second, &Key::from(number.to_string()));
+    }
+    let key = Key::from("afterwards");
+    second.keep("storm", &key, record(1), u64::MAX);
+    let stored = second.flush(Duration::from_secs(20));
+    let found = soon(|| read(&second, &key) == Some(record(1)));
+    say(&format!("used: {stored} {found}"))
 }
 
 /// Expects a small disk of its own in `dir`.

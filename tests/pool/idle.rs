@@ -1,6 +1,10 @@
 //! Connections that nobody uses, or that are old.
 
-use super::support::{config, pid, pool, postgres, until};
+use std::{future::poll_fn, pin::pin, task::Poll};
+
+use resilience_examples::TemporaryPostgres;
+
+use super::support::{config, observer, pid, pool, postgres, until};
 
 #[tokio::test]
 async fn one_that_is_idle_for_long_is_closed() {
@@ -55,4 +59,53 @@ async fn all_are_replaced_on_request_the_idle_ones_at_once_and_the_others_when_t
     for after in [pid(&one).await, pid(&two).await] {
         assert!(!before.contains(&after));
     }
+}
+
+#[tokio::test]
+async fn two_that_died_on_their_way_to_a_caller_are_no_exhausted_pool() {
+    let postgres = postgres().await;
+    for _ in 0..10 {
+        if two_die_on_their_way(&postgres).await {
+            return;
+        }
+    }
+    panic!("each time the pool looked at the idle one before the caller could");
+}
+
+/// Whether both were still there for the caller.
+async fn two_die_on_their_way(postgres: &TemporaryPostgres) -> bool {
+    let pool = pool(postgres, "pool_size: 2, max_overflow: 0");
+    let (one, two) = (pool.get().await.unwrap(), pool.get().await.unwrap());
+    let pids = [pid(&one).await, pid(&two).await];
+    // Polled by hand, and so only when both are dead.
+    let mut caller = pin!(pool.get());
+    let asked = poll_fn(|context| Poll::Ready(caller.as_mut().poll(context).is_pending()));
+    assert!(asked.await);
+    assert_eq!(pool.snapshot().waiting, 1);
+
+    // The server ends them while nothing of ours runs that could see it.
+    std::thread::scope(|scope| {
+        let ended = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = { runtime }.enable_all().build().unwrap();
+            runtime.block_on(async {
+                let end = "SELECT pg_terminate_backend(pid, 20000) FROM unnest($1::int[]) AS pid";
+                let observer = observer(postgres).await;
+                observer.query(end, &[&&pids[..]]).await.unwrap();
+            });
+        });
+        ended.join().unwrap();
+    });
+    // So one goes to the caller, and the other is idle.
+    drop((one, two));
+    let snapshot = pool.snapshot();
+    assert_eq!((snapshot.waiting, snapshot.idle), (0, 1));
+    until("both are seen to be gone", async || {
+        pool.snapshot().open == 0
+    })
+    .await;
+    // Now and then the pool looks at those that are idle.
+    let both = pool.snapshot().idle == 1;
+    assert!(!pids.contains(&pid(&caller.await.unwrap()).await));
+    both
 }

@@ -56,9 +56,5 @@ pub(crate) async fn until(what: &str, is: impl AsyncFn() -> bool) {
 
 /// A connection of our own, beside the pool.
 pub(crate) async fn observer(postgres: &TemporaryPostgres) -> tokio_postgres::Client {
-    let (client, connection) = tokio_postgres::connect(&postgres.url(), tokio_postgres::NoTls)
-        .await
-        .unwrap();
-    tokio::spawn(connection);
-    client
+    resilience_tests::client::connect(postgres, |_| {}).await
 }

@@ -14,7 +14,7 @@ use resilience_core::{
     config::DatabaseConfig,
     pool::{ConnectErrorKind, Connection, Pool, PoolError, TlsRoots},
 };
-use resilience_examples::TemporaryPostgres;
+use resilience_examples::{Program, TemporaryPostgres, process::find_binary};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
@@ -22,7 +22,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::support::{ask, config, observer, postgres, until};
+use super::support::{SOON, ask, config, observer, postgres, until};
 
 const ENCRYPTED: &str = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
 /// The first message of a client that asks for TLS: its length and its code.
@@ -132,6 +132,38 @@ async fn a_server_that_another_authority_vouches_for_is_refused_at_once() {
         let said = refusal_at_once(&pool).await;
         assert!(said.contains("certificate"), "{said}");
     }
+}
+
+/// What a process says that trusts whom this file names, and nobody else.
+async fn with_the_system_trusting(file: &Path, url: &str) -> String {
+    let child = Program::new(find_binary("system-roots").unwrap())
+        .args(["postgres", url])
+        .env("SSL_CERT_FILE", file)
+        .env("SSL_CERT_DIR", "")
+        .spawn()
+        .unwrap();
+    let status = child.wait_exit(SOON).await.unwrap();
+    let said = child.lines().join("\n");
+    assert!(status.success(), "{said}");
+    said
+}
+
+#[tokio::test]
+async fn whom_the_system_trusts_may_vouch_for_a_server_and_nobody_else() {
+    let (authority, another) = (Authority::new(), Authority::new());
+    let postgres = with_certificate(&authority, "127.0.0.1").await;
+    let url = format!("{}?sslmode=require", postgres.url());
+    let file = |authority: &Authority| authority.directory.path().join("ca.pem");
+    let said = with_the_system_trusting(&file(&authority), &url).await;
+    assert_eq!(said, "encrypted true");
+    let said = with_the_system_trusting(&file(&another), &url).await;
+    assert!(said.contains("certificate"), "{said}");
+    // Nobody at all is said before anything is connected to.
+    let nobody = authority.directory.path().join("none.pem");
+    fs::write(&nobody, "").unwrap();
+    let said = with_the_system_trusting(&nobody, &url).await;
+    assert!(said.contains("no usable certificate authority"), "{said}");
+    assert!(said.contains("SSL_CERT_FILE"), "{said}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! Everything in here is for tests: what goes wrong panics with what was seen.
 #![forbid(unsafe_code)]
 
+pub mod client;
 mod http;
 pub mod lone;
 mod metrics;

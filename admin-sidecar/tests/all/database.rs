@@ -1,6 +1,6 @@
 //! The database that is not there. The one that is: the workspace's `tests/`.
 
-use crate::support::Rig;
+use crate::support::{BEARER, JSON, Rig, ask, token_file};
 
 const QUESTIONS: [&str; 8] = [
     "activity",
@@ -13,7 +13,6 @@ const QUESTIONS: [&str; 8] = [
     "locks",
 ];
 const TERMINATE: &str = "/admin/db/terminate";
-const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 #[tokio::test]
 async fn without_a_url_every_question_is_told_what_to_set() {
@@ -98,18 +97,12 @@ async fn what_a_question_or_an_order_does_not_know_is_refused_with_what_it_does(
 
 #[tokio::test]
 async fn with_a_token_file_the_database_answers_to_the_token_alone() {
-    use std::os::unix::fs::PermissionsExt;
-
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("token");
-    std::fs::write(&path, "0123456789abcdef").unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let rig = Rig::start(&["--token-file", path.to_str().unwrap()]).await;
-    let bearer = [("Authorization", "Bearer 0123456789abcdef")];
+    let rig = Rig::start(&["--token-file", &token_file(&dir)]).await;
     for question in QUESTIONS {
         let path = format!("/admin/db/{question}");
         rig.get(&path).await.assert_problem(401);
-        let asked = crate::support::ask(rig.admin, "GET", &path, &bearer, "").await;
+        let asked = ask(rig.admin, "GET", &path, &[BEARER], "").await;
         asked.assert_problem(501);
     }
     rig.post(TERMINATE, &[JSON], r#"{"pid": 7}"#)

@@ -1,21 +1,14 @@
 //! Fallbacks are shown from whatever picture there is, and switched like breakers.
 
-use std::os::unix::fs::PermissionsExt;
-
 use resilience_core::control::Action;
 use serde_json::json;
 
-use crate::support::{BOUND, RESET, Rig, Service, dead_pid, snapshot, until, wake};
+use crate::support::{BEARER, BOUND, JSON, RESET, Rig, dead_pid, snapshot, token_file, wake};
 
-const JSON: (&str, &str) = ("Content-Type", "application/json");
 const WHY: &str = r#"{"reason": "INC-7"}"#;
 
 fn path(action: Action) -> String {
     format!("/admin/fallback/rates/{}", action.path())
-}
-
-fn live() -> Service {
-    Service::new(snapshot(std::process::id()))
 }
 
 #[tokio::test]
@@ -59,9 +52,7 @@ async fn the_fallbacks_of_a_dead_service_are_shown_from_its_black_box_with_what_
 
 #[tokio::test]
 async fn a_switch_and_a_purge_reach_the_service_and_are_written_down() {
-    let rig = Rig::start(&[]).await;
-    let service = live();
-    let _server = rig.serve(&service);
+    let (rig, service, _server) = Rig::live(&[]).await;
     let (on, off) = (
         json!({"enabled": true, "by_hand": false}),
         json!({"enabled": false, "by_hand": true}),
@@ -111,10 +102,7 @@ async fn a_switch_and_a_purge_reach_the_service_and_are_written_down() {
 
 #[tokio::test]
 async fn a_switch_of_a_hung_service_is_pending_and_then_made_exactly_once() {
-    let rig = Rig::start(&[]).await;
-    let service = live();
-    rig.write_black_box(&snapshot(std::process::id()));
-    let listener = rig.hang();
+    let (rig, service, listener) = Rig::hung().await;
     let off = path(Action::SwitchOff);
     let dry = rig.post(&format!("{off}?dry_run"), &[JSON], WHY).await;
     assert_eq!(dry.json()["outcome"], "dry_run", "{dry:?}");
@@ -135,12 +123,7 @@ async fn a_switch_of_a_hung_service_is_pending_and_then_made_exactly_once() {
         assert_eq!(behind.json()["pending"], "switch_off", "{behind:?}");
     }
     let _server = wake(listener, &service);
-    until("the outcome is written down", || async {
-        rig.audit()
-            .last()
-            .is_some_and(|line| line["outcome"] == "applied")
-    })
-    .await;
+    rig.until_written_down("applied").await;
     assert_eq!(service.0.lock().fallback_changes.len(), 1);
     assert!(!service.0.lock().snapshot.fallbacks[0].enabled);
 }
@@ -164,21 +147,15 @@ async fn a_pending_change_of_a_breaker_does_not_stand_in_the_way_of_a_fallback_o
 #[tokio::test]
 async fn a_fallback_is_changed_with_the_token_only_and_by_no_page_of_another_site() {
     let dir = tempfile::tempdir().unwrap();
-    let token = dir.path().join("token");
-    std::fs::write(&token, "0123456789abcdef\n").unwrap();
-    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let rig = Rig::start(&["--token-file", token.to_str().unwrap()]).await;
-    let service = live();
-    let _server = rig.serve(&service);
-    let bearer = ("Authorization", "Bearer 0123456789abcdef");
+    let (rig, service, _server) = Rig::live(&["--token-file", &token_file(&dir)]).await;
     for action in Action::OF_FALLBACKS {
         let path = path(action);
         rig.post(&path, &[], "").await.assert_problem(401);
-        let foreign = [bearer, ("Sec-Fetch-Site", "cross-site")];
+        let foreign = [BEARER, ("Sec-Fetch-Site", "cross-site")];
         rig.post(&path, &foreign, "").await.assert_problem(403);
     }
     assert_eq!(rig.get("/admin/fallback").await.status, 200);
     assert!(service.0.lock().fallback_changes.is_empty());
-    let purged = rig.post(&path(Action::Purge), &[bearer], "").await;
+    let purged = rig.post(&path(Action::Purge), &[BEARER], "").await;
     assert_eq!(purged.status, 200, "{purged:?}");
 }

@@ -1,19 +1,10 @@
 //! Who may change what.
 
-use std::os::unix::fs::PermissionsExt;
-
-use crate::support::{RESET, Rig, STATE, Service, ask, snapshot};
-
-async fn rig(more: &[&str]) -> (Rig, Service, tokio::task::JoinHandle<()>) {
-    let rig = Rig::start(more).await;
-    let service = Service::new(snapshot(std::process::id()));
-    let server = rig.serve(&service);
-    (rig, service, server)
-}
+use crate::support::{BEARER, JSON, RESET, Rig, STATE, ask, token_file};
 
 #[tokio::test]
 async fn a_page_of_another_site_changes_nothing() {
-    let (rig, service, _server) = rig(&[]).await;
+    let (rig, service, _server) = Rig::live(&[]).await;
     let cases: [&[(&str, &str)]; 6] = [
         &[("Host", "evil.example")],
         &[("Origin", "http://evil.example")],
@@ -42,7 +33,7 @@ async fn a_page_of_another_site_changes_nothing() {
 
 #[tokio::test]
 async fn the_hosts_own_page_and_an_allowed_name_may() {
-    let (rig, service, _server) = rig(&["--allowed-host", "admin.example"]).await;
+    let (rig, service, _server) = Rig::live(&["--allowed-host", "admin.example"]).await;
     let origin = format!("http://localhost:{}", rig.admin.port());
     let own = [
         ("Origin", origin.as_str()),
@@ -60,10 +51,8 @@ async fn the_hosts_own_page_and_an_allowed_name_may() {
 #[tokio::test]
 async fn with_a_token_file_every_change_needs_the_token_and_reads_do_not() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("token");
-    std::fs::write(&path, "0123456789abcdef\n").unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let (rig, service, _server) = rig(&["--token-file", path.to_str().unwrap()]).await;
+    let path = token_file(&dir);
+    let (rig, service, _server) = Rig::live(&["--token-file", &path]).await;
 
     let missing = rig.reset().await;
     missing.assert_problem(401);
@@ -78,10 +67,7 @@ async fn with_a_token_file_every_change_needs_the_token_and_reads_do_not() {
     assert_eq!(rig.get(STATE).await.status, 200);
     assert_eq!(service.resets(), 0);
 
-    let right = [
-        ("Authorization", "Bearer 0123456789abcdef"),
-        ("X-Admin-Actor", "root"),
-    ];
+    let right = [BEARER, ("X-Admin-Actor", "root")];
     assert_eq!(rig.post(RESET, &right, "").await.status, 200);
     // Who asks is what the guard says, not what the request says.
     assert_eq!(service.0.lock().actors, ["token"]);
@@ -104,11 +90,10 @@ async fn with_a_token_file_every_change_needs_the_token_and_reads_do_not() {
 
 #[tokio::test]
 async fn bad_bodies_and_methods_are_refused_with_a_reason() {
-    let (rig, service, _server) = rig(&[]).await;
-    let json = [("Content-Type", "application/json")];
+    let (rig, service, _server) = Rig::live(&[]).await;
     let large = format!("{{\"reason\": \"{}\"}}", "x".repeat(5000));
-    rig.post(RESET, &json, &large).await.assert_problem(413);
-    rig.post(RESET, &json, "{\"reason\": ")
+    rig.post(RESET, &[JSON], &large).await.assert_problem(413);
+    rig.post(RESET, &[JSON], "{\"reason\": ")
         .await
         .assert_problem(400);
     let form = [("Content-Type", "application/x-www-form-urlencoded")];
@@ -132,7 +117,7 @@ async fn bad_bodies_and_methods_are_refused_with_a_reason() {
         "{wrong:?}"
     );
     let small = rig
-        .post(RESET, &json, r#"{"reason": "upstream is back"}"#)
+        .post(RESET, &[JSON], r#"{"reason": "upstream is back"}"#)
         .await;
     assert_eq!(small.status, 200, "{small:?}");
     assert_eq!(rig.audit()[0]["reason"], "upstream is back");
@@ -149,7 +134,7 @@ async fn raw(to: std::net::SocketAddr, request: &str) -> String {
 
 #[tokio::test]
 async fn the_public_listener_only_shows_health_and_metrics() {
-    let (rig, service, _server) = rig(&[]).await;
+    let (rig, service, _server) = Rig::live(&[]).await;
     for path in [
         "/health/live",
         "/health/ready",

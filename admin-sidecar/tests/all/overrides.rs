@@ -10,13 +10,7 @@ use resilience_core::{
 };
 use serde_json::json;
 
-use crate::support::{BOUND, RESET, Rig, STATE, Service, path, snapshot, until, wake};
-
-const JSON: (&str, &str) = ("Content-Type", "application/json");
-
-fn live() -> Service {
-    Service::new(snapshot(std::process::id()))
-}
+use crate::support::{BOUND, JSON, RESET, Rig, STATE, path, snapshot, until, wake};
 
 fn overridden(kind: OverrideKind, expires_at: Option<Timestamp>) -> OverrideSnapshot {
     OverrideSnapshot {
@@ -30,9 +24,7 @@ fn overridden(kind: OverrideKind, expires_at: Option<Timestamp>) -> OverrideSnap
 
 #[tokio::test]
 async fn each_action_reaches_the_service_and_is_written_down_by_its_name() {
-    let rig = Rig::start(&[]).await;
-    let service = live();
-    let _server = rig.serve(&service);
+    let (rig, service, _server) = Rig::live(&[]).await;
     for action in Action::OF_BREAKERS {
         // With no body at all, as the runbook resets.
         let bare = rig.post(&path(action), &[], "").await;
@@ -52,9 +44,7 @@ async fn each_action_reaches_the_service_and_is_written_down_by_its_name() {
 
 #[tokio::test]
 async fn how_long_and_why_get_to_the_service_and_into_the_audit_log() {
-    let rig = Rig::start(&[]).await;
-    let service = live();
-    let _server = rig.serve(&service);
+    let (rig, service, _server) = Rig::live(&[]).await;
     let body = r#"{"for": "1h 30m", "reason": "their maintenance"}"#;
     let receipt = rig.post(&path(Action::ForceOpen), &[JSON], body).await;
     assert_eq!(receipt.status, 200, "{receipt:?}");
@@ -77,9 +67,7 @@ async fn how_long_and_why_get_to_the_service_and_into_the_audit_log() {
 
 #[tokio::test]
 async fn a_bad_duration_is_refused_before_the_service_hears_of_it() {
-    let rig = Rig::start(&[]).await;
-    let service = live();
-    let _server = rig.serve(&service);
+    let (rig, service, _server) = Rig::live(&[]).await;
     for bad in ["30", "0s", "31d", "soon", ""] {
         let body = json!({ "for": bad }).to_string();
         let refused = rig.post(&path(Action::Disable), &[JSON], &body).await;
@@ -94,10 +82,7 @@ async fn a_bad_duration_is_refused_before_the_service_hears_of_it() {
 
 #[tokio::test]
 async fn an_override_of_a_hung_service_is_pending_and_then_set_exactly_once() {
-    let rig = Rig::start(&[]).await;
-    let service = live();
-    rig.write_black_box(&snapshot(std::process::id()));
-    let listener = rig.hang();
+    let (rig, service, listener) = Rig::hung().await;
     let (force, body) = (path(Action::ForceOpen), r#"{"for": "30m"}"#);
 
     for _ in 0..2 {
@@ -111,12 +96,7 @@ async fn an_override_of_a_hung_service_is_pending_and_then_set_exactly_once() {
         assert_eq!(receipt.get("expires_at"), None, "{receipt}");
     }
     let _server = wake(listener, &service);
-    until("the outcome is written down", || async {
-        rig.audit()
-            .last()
-            .is_some_and(|line| line["outcome"] == "applied")
-    })
-    .await;
+    rig.until_written_down("applied").await;
     assert_eq!(service.changes(Action::ForceOpen), 1);
     assert_eq!(rig.audit().last().unwrap()["from"], "pending");
     assert_eq!(rig.audit().last().unwrap()["for"], "30m");
@@ -125,10 +105,7 @@ async fn an_override_of_a_hung_service_is_pending_and_then_set_exactly_once() {
 
 #[tokio::test]
 async fn behind_a_pending_change_another_is_refused_with_what_is_pending() {
-    let rig = Rig::start(&[]).await;
-    let service = live();
-    rig.write_black_box(&snapshot(std::process::id()));
-    let listener = rig.hang();
+    let (rig, service, listener) = Rig::hung().await;
     let force = path(Action::ForceOpen);
     assert_eq!(rig.post(&force, &[], "").await.status, 202);
 
@@ -167,9 +144,7 @@ async fn behind_a_pending_change_another_is_refused_with_what_is_pending() {
 
 #[tokio::test]
 async fn a_change_right_behind_another_of_a_service_that_answers_is_made_after_it() {
-    let rig = Rig::start(&[]).await;
-    let service = live();
-    let _server = rig.serve(&service);
+    let (rig, service, _server) = Rig::live(&[]).await;
     let (force, enable) = (path(Action::ForceOpen), path(Action::Enable));
     for _ in 0..5 {
         let both = tokio::join!(rig.post(&force, &[], ""), rig.post(&enable, &[], ""));
@@ -181,10 +156,7 @@ async fn a_change_right_behind_another_of_a_service_that_answers_is_made_after_i
 
 #[tokio::test]
 async fn a_key_that_joined_a_pending_change_is_of_no_use_for_another() {
-    let rig = Rig::start(&[]).await;
-    let service = live();
-    rig.write_black_box(&snapshot(std::process::id()));
-    let listener = rig.hang();
+    let (rig, service, listener) = Rig::hung().await;
     let (force, key) = (path(Action::ForceOpen), [("Idempotency-Key", "k")]);
     assert_eq!(rig.post(&force, &[], "").await.status, 202);
     assert_eq!(rig.post(&force, &key, "").await.status, 202);

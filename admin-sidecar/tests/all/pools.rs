@@ -3,16 +3,11 @@
 use resilience_core::control::Action;
 use serde_json::json;
 
-use crate::support::{BOUND, RESET, Rig, Service, dead_pid, snapshot, until, wake};
+use crate::support::{BOUND, JSON, RESET, Rig, dead_pid, snapshot, wake};
 
-const JSON: (&str, &str) = ("Content-Type", "application/json");
 const RESIZE: &str = "/admin/pools/main/resize";
 const RECYCLE: &str = "/admin/pools/main/recycle";
 const LARGER: &str = r#"{"pool_size": 30, "max_overflow": 20, "reason": "INC-7"}"#;
-
-fn live() -> Service {
-    Service::new(snapshot(std::process::id()))
-}
 
 #[tokio::test]
 async fn the_pools_of_a_dead_service_are_shown_from_its_black_box_and_cannot_be_changed() {
@@ -48,9 +43,7 @@ async fn the_pools_of_a_dead_service_are_shown_from_its_black_box_and_cannot_be_
 
 #[tokio::test]
 async fn a_resize_and_a_recycling_reach_the_service_and_are_written_down() {
-    let rig = Rig::start(&[]).await;
-    let service = live();
-    let _server = rig.serve(&service);
+    let (rig, service, _server) = Rig::live(&[]).await;
     let receipt = rig.post(RESIZE, &[JSON], LARGER).await;
     assert_eq!(receipt.status, 200, "{receipt:?}");
     let (before, after) = (
@@ -89,10 +82,7 @@ async fn a_resize_and_a_recycling_reach_the_service_and_are_written_down() {
 
 #[tokio::test]
 async fn a_resize_of_a_hung_service_is_pending_and_then_made_exactly_once() {
-    let rig = Rig::start(&[]).await;
-    let service = live();
-    rig.write_black_box(&snapshot(std::process::id()));
-    let listener = rig.hang();
+    let (rig, service, listener) = Rig::hung().await;
     let dry = rig
         .post(&format!("{RESIZE}?dry_run"), &[JSON], LARGER)
         .await;
@@ -114,12 +104,7 @@ async fn a_resize_of_a_hung_service_is_pending_and_then_made_exactly_once() {
         assert_eq!(behind.json()["pending"], "resize", "{behind:?}");
     }
     let _server = wake(listener, &service);
-    until("the outcome is written down", || async {
-        rig.audit()
-            .last()
-            .is_some_and(|line| line["outcome"] == "applied")
-    })
-    .await;
+    rig.until_written_down("applied").await;
     assert_eq!(service.0.lock().pool_changes.len(), 1);
     assert_eq!(service.0.lock().snapshot.pools[0].pool_size, 30);
 }

@@ -11,7 +11,7 @@ use crate::support::{BOUND, Rig, STATE, Service, ask, dead_pid, snapshot};
 #[tokio::test]
 async fn a_live_service_is_shown_as_it_is() {
     let rig = Rig::start(&[]).await;
-    let _server = rig.serve(&Service::new(snapshot(std::process::id())));
+    let _server = rig.serve(&Service::live());
     let state = rig.get(STATE).await;
     assert_eq!(
         (state.status, state.body.trim()),
@@ -212,7 +212,7 @@ async fn a_snapshot_of_a_newer_format_says_to_update_the_sidecar() {
 #[tokio::test]
 async fn a_blocked_runtime_is_told_from_a_live_one() {
     let rig = Rig::start(&[]).await;
-    let service = Service::new(snapshot(std::process::id()));
+    let service = Service::live();
     let _server = rig.serve(&service);
     for (beat, live, ready) in [(1_900, 200, 200), (3_000, 200, 503), (6_000, 503, 503)] {
         service.0.lock().snapshot.heartbeat_age_ms = Some(beat);

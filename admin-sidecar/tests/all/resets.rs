@@ -3,17 +3,11 @@
 use jiff::SignedDuration;
 use tokio::task::JoinSet;
 
-use crate::support::{BOUND, RESET, Rig, STATE, Service, ask, dead_pid, snapshot, until, wake};
-
-fn live() -> Service {
-    Service::new(snapshot(std::process::id()))
-}
+use crate::support::{BOUND, JSON, RESET, Rig, STATE, ask, dead_pid, snapshot, until, wake};
 
 #[tokio::test]
 async fn the_runbooks_bare_reset_closes_the_circuit_and_the_next_read_says_so() {
-    let rig = Rig::start(&[]).await;
-    let service = live();
-    let _server = rig.serve(&service);
+    let (rig, service, _server) = Rig::live(&[]).await;
     assert_eq!(rig.get(STATE).await.body.trim(), r#"{"state":"OPEN"}"#);
     let reset = rig.reset().await;
     assert_eq!(reset.status, 200, "{reset:?}");
@@ -45,16 +39,13 @@ async fn the_runbooks_bare_reset_closes_the_circuit_and_the_next_read_says_so() 
 
 #[tokio::test]
 async fn the_services_refusals_pass_through() {
-    let rig = Rig::start(&[]).await;
-    let service = live();
-    let _server = rig.serve(&service);
+    let (rig, service, _server) = Rig::live(&[]).await;
     let unknown = rig
         .post("/admin/circuit-breaker/paymnt/reset", &[], "")
         .await;
     unknown.assert_problem(404);
     assert_eq!(unknown.json()["nearest"][0], "payment_api");
-    let json = [("Content-Type", "application/json")];
-    let moved = rig.post(RESET, &json, r#"{"if_generation": 3}"#).await;
+    let moved = rig.post(RESET, &[JSON], r#"{"if_generation": 3}"#).await;
     moved.assert_problem(409);
     assert_eq!(moved.json()["actual"], 7);
     assert_eq!(service.resets(), 0);
@@ -64,10 +55,7 @@ async fn the_services_refusals_pass_through() {
 
 #[tokio::test]
 async fn a_reset_of_a_hung_service_is_pending_and_then_made_exactly_once() {
-    let rig = Rig::start(&[]).await;
-    let service = live();
-    rig.write_black_box(&snapshot(std::process::id()));
-    let listener = rig.hang();
+    let (rig, service, listener) = Rig::hung().await;
 
     let first = rig.reset().await;
     assert_eq!(first.status, 202, "{first:?}");
@@ -103,12 +91,7 @@ async fn a_reset_of_a_hung_service_is_pending_and_then_made_exactly_once() {
         rig.get(STATE).await.body.contains("CLOSED")
     })
     .await;
-    until("the outcome is written down", || async {
-        rig.audit()
-            .last()
-            .is_some_and(|line| line["outcome"] == "applied")
-    })
-    .await;
+    rig.until_written_down("applied").await;
     assert_eq!(service.resets(), 1);
     // Who joined gets what became of it, with the key the service never saw.
     let again = rig.post(RESET, &[("Idempotency-Key", "key-3")], "").await;
@@ -125,10 +108,7 @@ async fn a_reset_of_a_hung_service_is_pending_and_then_made_exactly_once() {
 
 #[tokio::test]
 async fn resets_that_come_at_once_to_a_hung_service_are_one() {
-    let rig = Rig::start(&[]).await;
-    let service = live();
-    rig.write_black_box(&snapshot(std::process::id()));
-    let listener = rig.hang();
+    let (rig, service, listener) = Rig::hung().await;
     let mut resets = JoinSet::new();
     for _ in 0..10 {
         let admin = rig.admin;
@@ -139,21 +119,13 @@ async fn resets_that_come_at_once_to_a_hung_service_are_one() {
         assert!(answer.took < BOUND, "{:?}", answer.took);
     }
     let _server = wake(listener, &service);
-    until("the outcome is written down", || async {
-        rig.audit()
-            .last()
-            .is_some_and(|line| line["outcome"] == "applied")
-    })
-    .await;
+    rig.until_written_down("applied").await;
     assert_eq!(service.resets(), 1);
 }
 
 #[tokio::test]
 async fn a_client_that_hangs_up_does_not_take_its_reset_back() {
-    let rig = Rig::start(&[]).await;
-    let service = live();
-    rig.write_black_box(&snapshot(std::process::id()));
-    let listener = rig.hang();
+    let (rig, service, listener) = Rig::hung().await;
     let hasty = tokio::time::timeout(std::time::Duration::from_millis(100), rig.reset());
     assert!(hasty.await.is_err());
     let _server = wake(listener, &service);
@@ -173,15 +145,14 @@ async fn what_the_last_picture_says_against_a_reset_is_said_at_once() {
         .await;
     unknown.assert_problem(404);
     assert_eq!(unknown.json()["nearest"][0], "payment_api");
-    let json = [("Content-Type", "application/json")];
-    let moved = rig.post(RESET, &json, r#"{"if_generation": 3}"#).await;
+    let moved = rig.post(RESET, &[JSON], r#"{"if_generation": 3}"#).await;
     moved.assert_problem(409);
     let dry = rig.post(&format!("{RESET}?dry_run"), &[], "").await;
     assert_eq!(dry.json()["outcome"], "dry_run", "{dry:?}");
     assert!(dry.body.contains("would be pending"), "{dry:?}");
     assert_eq!(rig.reset().await.status, 202);
     // One that waits does not lift the condition of the next.
-    let moved = rig.post(RESET, &json, r#"{"if_generation": 3}"#).await;
+    let moved = rig.post(RESET, &[JSON], r#"{"if_generation": 3}"#).await;
     moved.assert_problem(409);
 }
 
@@ -222,9 +193,8 @@ async fn a_reset_that_is_never_taken_expires() {
 
 #[tokio::test]
 async fn an_audit_log_that_cannot_be_written_is_counted_and_stops_no_reset() {
-    let rig = Rig::start(&["--audit-log", "/nonexistent/audit.jsonl"]).await;
-    let service = live();
-    let _server = rig.serve(&service);
+    let more = ["--audit-log", "/nonexistent/audit.jsonl"];
+    let (rig, service, _server) = Rig::live(&more).await;
     assert_eq!(rig.reset().await.status, 200);
     assert_eq!(service.resets(), 1);
     let metrics = rig.get("/metrics").await.body;

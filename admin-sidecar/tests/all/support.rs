@@ -2,7 +2,9 @@
 
 use std::{
     collections::HashMap,
+    fs::Permissions,
     net::SocketAddr,
+    os::unix::fs::PermissionsExt,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -101,6 +103,11 @@ impl Service {
             actors: Vec::new(),
             asked: 0,
         })))
+    }
+
+    /// One of this process, which is alive.
+    pub(crate) fn live() -> Self {
+        Self::new(snapshot(std::process::id()))
     }
 
     fn router(&self) -> Router {
@@ -331,6 +338,21 @@ impl Rig {
         }
     }
 
+    /// The same with a service that answers.
+    pub(crate) async fn live(more: &[&str]) -> (Self, Service, JoinHandle<()>) {
+        let (rig, service) = (Self::start(more).await, Service::live());
+        let server = rig.serve(&service);
+        (rig, service, server)
+    }
+
+    /// The same with a service that is stopped, until somebody [`wake`]s it.
+    pub(crate) async fn hung() -> (Self, Service, UnixListener) {
+        let (rig, service) = (Self::start(&[]).await, Service::live());
+        rig.write_black_box(&snapshot(std::process::id()));
+        let listener = rig.hang();
+        (rig, service, listener)
+    }
+
     fn socket(&self) -> PathBuf {
         self.dir.path().join("api.sock")
     }
@@ -364,6 +386,15 @@ impl Rig {
         self.post(RESET, &[], "").await
     }
 
+    /// Waits until the last line of the audit log says that this came of it.
+    pub(crate) async fn until_written_down(&self, outcome: &str) {
+        until("the outcome is written down", || async {
+            let audit = self.audit();
+            audit.last().is_some_and(|line| line["outcome"] == outcome)
+        })
+        .await;
+    }
+
     pub(crate) fn audit(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.dir.path().join("audit.jsonl"));
         let text = text.unwrap_or_default();
@@ -378,6 +409,19 @@ pub(crate) fn path(action: Action) -> String {
     format!("/admin/circuit-breaker/payment_api/{}", action.path())
 }
 
+/// With what a request comes that may change things, where [`token_file`] is set.
+pub(crate) const BEARER: (&str, &str) = ("Authorization", "Bearer 0123456789abcdef");
+
+/// A file with the token in it.
+pub(crate) fn token_file(dir: &tempfile::TempDir) -> String {
+    let path = dir.path().join("token");
+    std::fs::write(&path, "0123456789abcdef\n").unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// A body's type.
+pub(crate) const JSON: (&str, &str) = ("Content-Type", "application/json");
 pub(crate) const RESET: &str = "/admin/circuit-breaker/payment_api/reset";
 pub(crate) const STATE: &str = "/admin/circuit-breaker/payment_api/state";
 

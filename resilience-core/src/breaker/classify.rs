@@ -5,6 +5,7 @@ use std::{any::Any, error::Error, io};
 use http::Response;
 
 use super::outcome::{ErrorClass, Outcome};
+use crate::BoxedError;
 
 /// Judges an answer or an error.
 pub trait Classify<T, E> {
@@ -68,6 +69,8 @@ where
 fn class_of_any(error: &dyn Any) -> ErrorClass {
     if let Some(boxed) = error.downcast_ref::<Box<dyn Error + Send + Sync>>() {
         class_of(boxed.as_ref())
+    } else if let Some(boxed) = error.downcast_ref::<BoxedError>() {
+        class_of(&**boxed)
     } else if let Some(io) = error.downcast_ref::<io::Error>() {
         class_of(io)
     } else {
@@ -147,6 +150,11 @@ mod tests {
         let nested = io::Error::other(io::Error::from(io::ErrorKind::BrokenPipe));
         assert_eq!(class_of(&io::Error::other("strange")), ErrorClass::OTHER);
         assert_eq!(class_of(&nested), ErrorClass::OTHER);
+        let boxed: Boxed = Box::new(elapsed);
+        assert_eq!(class_of_any(&boxed), ErrorClass::TIMEOUT);
+        assert_eq!(class_of_any(&BoxedError::from(boxed)), ErrorClass::TIMEOUT);
+        let boxed: Boxed = refused.into();
+        assert_eq!(class_of_any(&BoxedError::from(boxed)), ErrorClass::CONNECT);
     }
 
     #[test]

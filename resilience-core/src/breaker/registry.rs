@@ -23,6 +23,9 @@ pub struct Registry {
 struct Shared {
     breakers: RwLock<BTreeMap<String, CircuitBreaker>>,
     families: RwLock<BTreeMap<String, KeyedBreakers>>,
+    /// Those before something of the program's own, such as a fallback's store. An
+    /// upstream of the same name takes the name over.
+    internal: RwLock<BTreeMap<String, CircuitBreaker>>,
     observer: RwLock<Option<Observer>>,
 }
 
@@ -92,10 +95,11 @@ impl Registry {
     #[must_use]
     pub fn find(&self, name: &str) -> Option<CircuitBreaker> {
         let breaker = self.shared.breakers.read().get(name).cloned();
-        breaker.or_else(|| {
+        let breaker = breaker.or_else(|| {
             let families = self.families();
             families.iter().find_map(|family| family.find(name))
-        })
+        });
+        breaker.or_else(|| self.shared.internal.read().get(name).cloned())
     }
 
     /// The family of that name, if there is one.
@@ -122,7 +126,40 @@ impl Registry {
     /// All breakers but the members of families, by name.
     #[must_use]
     pub fn all(&self) -> Vec<CircuitBreaker> {
+        // Upstreams last: they win.
+        let mut all = self.shared.internal.read().clone();
+        all.extend(self.shared.breakers.read().clone());
+        all.into_values().collect()
+    }
+
+    /// The same without those before something of the program's own: they are not
+    /// configured by the file, and say nothing of an upstream.
+    #[cfg(feature = "service")]
+    pub(crate) fn upstreams(&self) -> Vec<CircuitBreaker> {
         self.shared.breakers.read().values().cloned().collect()
+    }
+
+    /// Whether the breaker of that name is one of the program's own.
+    #[cfg(feature = "service")]
+    pub(crate) fn is_internal(&self, name: &str) -> bool {
+        let taken_over = || self.shared.breakers.read().contains_key(name);
+        self.shared.internal.read().contains_key(name) && !taken_over()
+    }
+
+    /// Those of the program's own.
+    #[cfg(all(feature = "service", feature = "fallback"))]
+    pub(crate) fn internal(&self) -> Vec<CircuitBreaker> {
+        self.shared.internal.read().values().cloned().collect()
+    }
+
+    /// Adds a breaker of the program's own, whose settings nobody changes, with an
+    /// observer that stays.
+    #[cfg(all(feature = "service", feature = "fallback"))]
+    pub(crate) fn add_internal(&self, breaker: &CircuitBreaker, observer: &Observer) {
+        breaker.describe(breaker.built_in());
+        breaker.observe(observer.clone());
+        let mut internal = self.shared.internal.write();
+        internal.insert(breaker.name().to_string(), breaker.clone());
     }
 
     /// A picture of each breaker, by name.
@@ -136,7 +173,8 @@ impl Registry {
     /// lock. It must not block: it runs in whoever's call changed the state.
     pub fn observe(&self, observer: &Observer) {
         *self.shared.observer.write() = Some(observer.clone());
-        for breaker in self.all() {
+        let upstreams = self.shared.breakers.read().clone();
+        for breaker in upstreams.values() {
             breaker.observe(observer.clone());
         }
         for family in self.families() {
@@ -150,6 +188,19 @@ impl CircuitBreaker {
     #[cfg(feature = "service")]
     pub(crate) fn describe(&self, settings: crate::snapshot::BreakerSettings) {
         self.cell.journal.lock().settings = settings;
+    }
+
+    /// Its settings as those of one that no file configures.
+    #[cfg(all(feature = "service", feature = "fallback"))]
+    fn built_in(&self) -> crate::snapshot::BreakerSettings {
+        let config = self.cell.journal.lock().config.clone();
+        let setting = |(key, value): (&str, String)| crate::snapshot::Setting {
+            key: key.to_owned(),
+            value,
+            origin: "built in".to_owned(),
+        };
+        let values = config.options().list().into_iter().map(setting).collect();
+        crate::snapshot::BreakerSettings { values }
     }
 }
 
@@ -173,5 +224,32 @@ mod tests {
         assert_eq!(found.snapshot().totals.success, 1);
         assert!(registry.find("payment_apl").is_none());
         assert_eq!(registry.all().len(), 1);
+    }
+
+    #[cfg(all(feature = "service", feature = "fallback"))]
+    #[test]
+    fn a_breaker_of_the_programs_own_is_like_any_other_but_for_an_upstream_of_its_name() {
+        let registry = Registry::new();
+        let config = BreakerConfig::default();
+        let ours = CircuitBreaker::new("fallback_redis", config.clone());
+        let quiet: Observer = Arc::new(|_, _| {});
+        registry.add_internal(&ours, &quiet);
+        ours.try_acquire().unwrap().success();
+        let shown = |registry: &Registry| {
+            let breaker = registry.find("fallback_redis").unwrap();
+            let all = registry.snapshot();
+            assert_eq!(all.len(), 1);
+            assert_eq!(all[0].totals, breaker.snapshot().totals);
+            all[0].totals.success
+        };
+        assert_eq!(shown(&registry), 1);
+        assert!(registry.is_internal("fallback_redis"));
+        assert_eq!(registry.upstreams().len(), 0);
+        let origins = ours.snapshot().config.values;
+        assert!(origins.iter().all(|one| one.origin == "built in") && !origins.is_empty());
+
+        let _ = registry.get_or_create("fallback_redis", &config);
+        assert_eq!(shown(&registry), 0);
+        assert!(!registry.is_internal("fallback_redis"));
     }
 }

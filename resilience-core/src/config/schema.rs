@@ -31,33 +31,27 @@ pub(super) const BREAKER: &[&str] = &[
 ];
 /// Keys of `window`, of which one is given.
 pub(super) const WINDOW: &[&str] = &["calls", "seconds"];
+/// Keys of a `fallback` section, wherever it is, and its own.
+macro_rules! fallback_keys {
+    ($($own:literal),+) => {
+        &[
+            "enabled",
+            "strategy",
+            "ttl",
+            "stale_limit",
+            "stale_while_revalidate",
+            "obey_cache_control",
+            "memory",
+            "largest_body",
+            "store",
+            $($own),+
+        ]
+    };
+}
 /// Keys of the `fallback` section at the top.
-pub(super) const FALLBACK: &[&str] = &[
-    "enabled",
-    "strategy",
-    "ttl",
-    "stale_limit",
-    "stale_while_revalidate",
-    "obey_cache_control",
-    "memory",
-    "largest_body",
-    "store",
-    "file",
-    "redis",
-];
+pub(super) const FALLBACK: &[&str] = fallback_keys!["file", "redis"];
 /// Keys of the `fallback` section of a service.
-pub(super) const FALLBACK_OF_SERVICE: &[&str] = &[
-    "enabled",
-    "strategy",
-    "ttl",
-    "stale_limit",
-    "stale_while_revalidate",
-    "obey_cache_control",
-    "memory",
-    "largest_body",
-    "store",
-    "answer",
-];
+pub(super) const FALLBACK_OF_SERVICE: &[&str] = fallback_keys!["answer"];
 /// Keys of `fallback.file`.
 pub(super) const FALLBACK_FILE: &[&str] = &["path", "size"];
 /// Keys of `fallback.redis`.

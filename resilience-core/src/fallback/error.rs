@@ -6,7 +6,9 @@ use crate::cache::Lost;
 
 /// The upstream failed, and nothing could be put in place of its answer.
 ///
-/// Its source is the upstream's error. Callers that waited for one call share it.
+/// Its source is the upstream's error. Callers that waited for one call share it. It is
+/// an error itself if that one is, which a boxed error is not:
+/// [`BoxedError`](crate::BoxedError) is.
 pub struct FallbackError<E> {
     cause: Cause<E>,
     tried: Tried,
@@ -228,6 +230,12 @@ mod tests {
             FallbackError::own(fmt::Error, Tried::NothingStored),
             FallbackError::shared(Arc::new(fmt::Error), Tried::NothingStored),
         ];
+        fn is_error(_: impl Error) {}
+        let boxed = crate::BoxedError::from(Box::<dyn Error + Send + Sync>::from("reset"));
+        is_error(FallbackError::own(
+            crate::CallError::Inner(boxed),
+            Tried::NoOther,
+        ));
         for error in errors {
             let source = error.source().unwrap();
             assert!(source.downcast_ref::<fmt::Error>().is_some());

@@ -32,16 +32,7 @@ pub(super) trait Transport: Send + Sync {
 /// Over a connector of tokio-postgres.
 pub(super) struct Over<T>(pub(super) T);
 
-impl<T> Transport for Over<T>
-where
-    T: Tls,
-    <T as MakeTlsConnect<Socket>>::Stream: Send + 'static,
-    <T as MakeTlsConnect<Socket>>::TlsConnect: Send,
-    <<T as MakeTlsConnect<Socket>>::TlsConnect as TlsConnect<Socket>>::Future: Send,
-    <T as MakeTlsConnect<CancelStream>>::Stream: Send,
-    <T as MakeTlsConnect<CancelStream>>::TlsConnect: Send,
-    <<T as MakeTlsConnect<CancelStream>>::TlsConnect as TlsConnect<CancelStream>>::Future: Send,
-{
+impl<T: Tls> Transport for Over<T> {
     fn connect(&self, config: Config) -> Boxed<Result<(Client, Driver), tokio_postgres::Error>> {
         let tls = self.0.clone();
         Box::pin(async move {
@@ -70,13 +61,18 @@ where
 
 /// A TLS connector that a pool can use, such as tokio-postgres' `NoTls` or the one of
 /// `tokio-postgres-rustls`: for connections and for cancellations.
-pub trait Tls:
-    MakeTlsConnect<Socket> + MakeTlsConnect<CancelStream> + Clone + Send + Sync + 'static
+pub trait Tls: TlsOver<Socket> + TlsOver<CancelStream> + Clone + Send + Sync + 'static {}
+
+impl<T> Tls for T where T: TlsOver<Socket> + TlsOver<CancelStream> + Clone + Send + Sync + 'static {}
+
+/// A TLS connector of one kind of stream, all of whose parts another thread may have.
+pub trait TlsOver<S>:
+    MakeTlsConnect<S, Stream: Send + 'static, TlsConnect: TlsConnect<S, Future: Send> + Send>
 {
 }
 
-impl<T> Tls for T where
-    T: MakeTlsConnect<Socket> + MakeTlsConnect<CancelStream> + Clone + Send + Sync + 'static
+impl<S, T> TlsOver<S> for T where
+    T: MakeTlsConnect<S, Stream: Send + 'static, TlsConnect: TlsConnect<S, Future: Send> + Send>
 {
 }
 

@@ -55,10 +55,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio_postgres::{
-    NoTls, Socket,
-    tls::{MakeTlsConnect, TlsConnect},
-};
+use tokio_postgres::NoTls;
 
 pub use cached::QueryCache;
 pub use cancel::CancelStream;
@@ -124,12 +121,6 @@ impl Pool {
     ) -> Result<Self, PoolError>
     where
         T: Tls,
-        <T as MakeTlsConnect<Socket>>::Stream: Send + 'static,
-        <T as MakeTlsConnect<Socket>>::TlsConnect: Send,
-        <<T as MakeTlsConnect<Socket>>::TlsConnect as TlsConnect<Socket>>::Future: Send,
-        <T as MakeTlsConnect<CancelStream>>::Stream: Send,
-        <T as MakeTlsConnect<CancelStream>>::TlsConnect: Send,
-        <<T as MakeTlsConnect<CancelStream>>::TlsConnect as TlsConnect<CancelStream>>::Future: Send,
     {
         let postgres = url
             .parse()

@@ -13,6 +13,8 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+#[cfg(feature = "fallback")]
+use super::events::observer_of_store;
 use super::{
     Resilience, Running, StartError,
     events::observer,
@@ -158,7 +160,10 @@ impl ResilienceBuilder {
         });
         let changed = Arc::new(Notify::new());
         parts.registry.observe(&observer(Arc::clone(&changed)));
+        #[cfg(feature = "fallback")]
+        parts.show_stores(&observer_of_store(Arc::clone(&changed)));
         parts.apply(&parts.config.current());
+        parts.take_over_by_hand();
         parts.watch_circuits();
         let heartbeat = runtime.spawn(beat(Arc::clone(&parts))).abort_handle();
         let take: TakeSnapshot = {

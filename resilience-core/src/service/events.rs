@@ -18,6 +18,20 @@ pub(super) fn observer(changed: Arc<Notify>) -> Observer {
     })
 }
 
+/// The same for the breaker before a fallback's store: only what is done to it by hand
+/// is logged. The store itself says, once, that it is down; its breaker tries it every
+/// second.
+#[cfg(feature = "fallback")]
+pub(super) fn observer_of_store(changed: Arc<Notify>) -> Observer {
+    Arc::new(move |event: &BreakerEvent, name: &str| {
+        changed.notify_one();
+        let undone = [Cause::Reset, Cause::OverrideRemoved, Cause::OverrideExpired];
+        if is_set_by_hand(event) || undone.contains(&event.cause) {
+            log(event, name);
+        }
+    })
+}
+
 fn log(event: &BreakerEvent, name: &str) {
     let (from, to, cause) = (event.from.as_str(), event.to.as_str(), event.cause.as_str());
     let message = sentence(event, name);

@@ -17,8 +17,10 @@ use parking_lot::Mutex;
 use super::{
     fallbacks::Fallbacks,
     pools::Pools,
-    stores::{Stores, not_before_the_next_start},
+    stores::{self, Stores, not_before_the_next_start},
 };
+#[cfg(feature = "fallback")]
+use crate::{breaker::Observer, control::concerns, fallback::Fallback};
 use crate::{
     breaker::{CircuitBreaker, KeyedBreakers, KeyedConfig, Registry},
     clock::Clock,
@@ -29,8 +31,6 @@ use crate::{
     log::{self, LogHandle},
     snapshot::{BlackBoxSnapshot, BreakerSnapshot, FORMAT, HealthStatus, Snapshot, State},
 };
-#[cfg(feature = "fallback")]
-use crate::{control::concerns, fallback::Fallback};
 
 /// Events in one snapshot, over all breakers: a black box stays small.
 const MOST_EVENTS: usize = 4_096;
@@ -70,13 +70,26 @@ pub(super) struct Parts {
 
 impl Parts {
     pub(super) fn breaker(&self, name: &str, config: &Config) -> CircuitBreaker {
-        if let Some(breaker) = self.registry.find(name) {
+        // The one before a store guards no upstream.
+        let find = || {
+            let found = self.registry.find(name);
+            found.filter(|_| !self.registry.is_internal(name))
+        };
+        if let Some(breaker) = find() {
             return breaker;
         }
         // Two that ask for a new name at once must not both restore it.
         let _one = self.creation.lock();
-        if let Some(breaker) = self.registry.find(name) {
+        if let Some(breaker) = find() {
             return breaker;
+        }
+        if self.registry.is_internal(name) {
+            tracing::warn!(
+                class = "circuit_breaker",
+                service = name,
+                "an upstream has the name of the breaker before a store of the fallback, which \
+                 is not shown any more: give the upstream another name"
+            );
         }
         let breaker = self.registry.get_or_create(name, &config.breaker(name));
         breaker.describe(config.breaker_settings(name));
@@ -137,17 +150,58 @@ impl Parts {
         fallback
     }
 
-    /// A fallback that is switched by hand, or a store that is down, is a warning of
-    /// `/health/ready` and no more: the replica serves all the same.
+    /// Makes at once what somebody had changed by hand in the process before, whenever
+    /// the code will ask for it: until it is made it is in no picture, and should this
+    /// process end before, the next one would know nothing of it.
+    ///
+    /// Not the members of families, whose limits only the code knows.
+    pub(super) fn take_over_by_hand(&self) {
+        let Some(former) = &self.former else { return };
+        let config = self.config.current();
+        let now = Timestamp::now();
+        for left in &former.breakers {
+            let set = left.overridden.as_ref();
+            let lasts = set.is_some_and(|set| set.expires_at.is_none_or(|end| end > now));
+            // That of a store is there, or its store is used no more.
+            if lasts && !stores::has_breaker(&left.name) {
+                self.breaker(&left.name, &config);
+            }
+        }
+        #[cfg(feature = "fallback")]
+        for left in &former.fallbacks {
+            if left.switched.is_some() {
+                let _ = self.fallback(&left.name);
+            }
+        }
+    }
+
+    /// Shows the breakers before the stores with the others, so that they can be
+    /// looked at, reset and overridden; `observer` is told of what happens to them.
+    #[cfg(feature = "fallback")]
+    pub(super) fn show_stores(&self, observer: &Observer) {
+        for breaker in self.stores.breakers() {
+            self.registry.add_internal(breaker, observer);
+            self.restore(breaker, &breaker.name());
+        }
+    }
+
+    /// A fallback that is switched by hand, a store that is down, or one whose breaker
+    /// is overridden, is a warning of `/health/ready` and no more: the replica serves
+    /// all the same.
     #[cfg(feature = "fallback")]
     fn watch_fallbacks(&self) {
         let (fallbacks, stores) = (self.fallbacks.clone(), Arc::clone(&self.stores));
+        let registry = self.registry.clone();
         let severity = crate::snapshot::Severity::Warn;
         let added = self.health.register_fn("fallbacks", severity, move || {
             let (fallbacks, stores) = (fallbacks.snapshot(), stores.snapshot());
             let switched = fallbacks.iter().filter_map(concerns::of_fallback);
             let down = stores.iter().filter_map(concerns::of_store);
-            let found: Vec<_> = switched.chain(down).collect();
+            // Open by itself it is down, which is said already.
+            let breakers: Vec<_> = registry.internal().iter().map(picture).collect();
+            let overridden = breakers.iter().filter(|one| one.overridden.is_some());
+            let overridden = overridden.filter_map(to_be_told);
+            let found: Vec<_> = switched.chain(down).chain(overridden).collect();
             match found.is_empty() {
                 true => (HealthStatus::Pass, None),
                 false => (HealthStatus::Warn, Some(found.join("; "))),
@@ -180,7 +234,7 @@ impl Parts {
         for name in config.services() {
             self.breaker(name, config);
         }
-        for breaker in self.registry.all() {
+        for breaker in self.registry.upstreams() {
             let name = breaker.name();
             breaker.configure(config.breaker(&name));
             breaker.describe(config.breaker_settings(&name));
@@ -244,14 +298,16 @@ impl Parts {
 
     /// An open circuit is a warning of `/health/ready`, never the reason why
     /// every replica is drained at once. So is an override, whatever its kind:
-    /// one that was forgotten is an incident that waits.
+    /// one that was forgotten is an incident that waits. The breakers before stores
+    /// are left to the check `fallbacks`, which is never critical: somebody may make
+    /// this one so, and a failed store is no reason to take a replica out.
     pub(super) fn watch_circuits(&self) {
         let registry = self.registry.clone();
         let severity = self.config.current().ready().circuit_breakers;
         let added = self
             .health
             .register_fn("circuit_breakers", severity, move || {
-                let breakers = registry.snapshot();
+                let breakers: Vec<_> = registry.upstreams().iter().map(picture).collect();
                 let mut found: Vec<String> = breakers.iter().filter_map(to_be_told).collect();
                 // One line a family: how many keys there are is not up to us.
                 let families = registry.families();
@@ -305,6 +361,10 @@ impl Parts {
             },
         }
     }
+}
+
+fn picture(breaker: &CircuitBreaker) -> BreakerSnapshot {
+    breaker.snapshot()
 }
 
 /// What health has to say of a breaker: `payment_api is OPEN`.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 #[cfg(feature = "fallback")]
-use crate::fallback::store::SecondLevel;
+use crate::{breaker::CircuitBreaker, fallback::store::SecondLevel};
 use crate::{
     config::{Config, FallbackFileConfig, FallbackRedisConfig, FallbackStore},
     log,
@@ -120,6 +120,12 @@ impl Stores {
         self.open.iter().find(|open| open.kind() == kind).cloned()
     }
 
+    /// The breakers before their reads.
+    #[cfg(feature = "fallback")]
+    pub(super) fn breakers(&self) -> impl Iterator<Item = &CircuitBreaker> {
+        self.open.iter().map(SecondLevel::breaker)
+    }
+
     /// Has what waits written, so that an orderly end loses nothing. Blocks the thread
     /// for a moment at most, which is long enough for a store that works.
     pub(super) fn flush(&self) {
@@ -226,6 +232,11 @@ fn not_built(kind: &str) -> String {
         "this program was built without it: build with the feature `fallback-{kind}` of \
          resilience-core, or set `store: memory`"
     )
+}
+
+/// Whether the breaker of that name is one before a store.
+pub(super) fn has_breaker(name: &str) -> bool {
+    matches!(name, "fallback_file" | "fallback_redis")
 }
 
 /// Where a service keeps what is to outlive a reboot, unless it says so itself: what

@@ -1,11 +1,12 @@
 //! The start, and what is taken over from the process before.
 
+mod fallbacks;
+
 use std::{path::Path, time::Duration};
 
 use super::*;
 use crate::{
     ByHand, ErrorClass,
-    config::FallbackStore,
     control::blackbox,
     snapshot::{Cause, HealthStatus, OverrideKind, State},
 };
@@ -149,200 +150,6 @@ async fn a_pool_takes_the_place_of_one_of_the_same_name() {
     assert_eq!(sizes, [2]);
 }
 
-#[tokio::test]
-async fn a_changed_fallback_section_is_put_in_force_and_its_store_waits_for_the_next_start() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("config.yaml");
-    let write = |text: &str| std::fs::write(&file, text).unwrap();
-    write("services: {rates: {fallback: {ttl: 60s}}}");
-    let resilience = builder(dir.path()).config_file(&file).start().unwrap();
-    let rates = testing::FakeFallback::named("rates", true);
-    resilience.parts.fallbacks.add(Arc::new(rates.clone()));
-    resilience.parts.poll_config();
-    assert_eq!(rates.configured(), []);
-
-    write("services: {rates: {fallback: {ttl: 90s, enabled: false, store: file}}}");
-    resilience.parts.poll_config();
-    let [now] = rates.configured().try_into().unwrap();
-    assert_eq!((now.ttl, now.enabled), (Duration::from_secs(90), false));
-    assert_eq!(now.store, FallbackStore::Memory);
-    let shown = &resilience.snapshot().fallbacks[0];
-    assert_eq!((shown.enabled, &*shown.name), (false, "rates"));
-    assert_eq!(resilience.snapshot().stores, []);
-}
-
-#[tokio::test]
-async fn a_store_that_cannot_be_opened_is_shown_and_the_service_starts_all_the_same() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("config.yaml");
-    // A folder for the answers is to be made where there is a file.
-    std::fs::write(
-        &file,
-        "fallback: {store: file, file: {path: config.yaml/a.redb}}",
-    )
-    .unwrap();
-    let resilience = builder(dir.path())
-        .state_dir(dir.path())
-        .config_file(&file)
-        .start()
-        .unwrap();
-    let [store] = resilience.snapshot().stores.try_into().unwrap();
-    assert_eq!((&*store.kind, store.up), ("file", false));
-    assert_eq!(Path::new(&store.place), file.join("a.redb"));
-    let why = store.last_error.unwrap().message;
-    assert!(!why.is_empty());
-}
-
-#[cfg(feature = "fallback-file")]
-#[tokio::test]
-async fn what_is_kept_in_the_file_is_there_after_an_orderly_restart() {
-    use crate::fallback::{Key, Record, Terms};
-
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("config.yaml");
-    let text = "services: {rates: {fallback: {store: file}}}\nfallback: {file: {size: 1MiB}}";
-    std::fs::write(&file, text).unwrap();
-    let start = || {
-        let builder = builder(dir.path()).state_dir(dir.path().join("state"));
-        builder.config_file(&file).start().unwrap()
-    };
-    let record = Record {
-        asked_at_ms: 1,
-        terms: Terms::default(),
-        kind: "rates/1".into(),
-        payload: "1.08".into(),
-    };
-    let before = start();
-    let shown = before.snapshot().stores;
-    assert_eq!((shown.len(), shown[0].up), (1, true), "{shown:?}");
-    let second = before
-        .parts
-        .stores
-        .second_level(FallbackStore::File)
-        .unwrap();
-    second.keep("rates", &Key::from("EUR"), record.clone(), u64::MAX);
-    assert_eq!(before.fallback("rates").snapshot().store, "file");
-    assert!(
-        before
-            .parts
-            .stores
-            .second_level(FallbackStore::Memory)
-            .is_none()
-    );
-    drop(before);
-    // At once, and not when the writer's pause is over.
-    assert_eq!(second.snapshot().written, 1);
-    drop(second);
-    // The heartbeat lets go of its parts, and so of the file, when the runtime runs.
-    tokio::task::yield_now().await;
-
-    let after = start();
-    assert!(after.snapshot().stores[0].up);
-    let second = after
-        .parts
-        .stores
-        .second_level(FallbackStore::File)
-        .unwrap();
-    // On a busy machine a read may take longer than its 4 ms.
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-    while second.read("rates", &Key::from("EUR")).await.as_ref() != Some(&record) {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "it is gone: {:?}",
-            second.snapshot()
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-#[cfg(feature = "fallback-redis")]
-#[tokio::test]
-async fn a_redis_that_is_not_there_stops_no_start_and_its_password_is_shown_nowhere() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("config.yaml");
-    let url = "redis://app:hunter2@127.0.0.1:1/3";
-    std::fs::write(
-        &file,
-        format!("fallback: {{store: redis, redis: {{url: '{url}'}}}}"),
-    )
-    .unwrap();
-    let resilience = builder(dir.path()).config_file(&file).start().unwrap();
-    let rates = resilience.fallback("rates");
-    assert_eq!(rates.snapshot().store, "redis");
-    let shown = serde_json::to_string(&resilience.snapshot()).unwrap();
-    assert!(shown.contains("127.0.0.1:1"), "{shown}");
-    assert!(!shown.contains("hunter2"), "{shown}");
-}
-
-#[cfg(feature = "fallback")]
-#[tokio::test]
-async fn a_switch_by_hand_is_in_force_after_a_restart_and_a_warning_of_health() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("config.yaml");
-    std::fs::write(&file, "services: {fraud: {fallback: {enabled: false}}}").unwrap();
-    let start = || builder(dir.path()).config_file(&file).start().unwrap();
-    let before = start();
-    let shown = |resilience: &Resilience, name: &str| {
-        let shown = resilience.fallback(name).snapshot();
-        (shown.enabled, shown.configured, shown.switched)
-    };
-    assert_eq!(shown(&before, "rates"), (true, true, None));
-    assert_eq!(shown(&before, "fraud"), (false, false, None));
-    assert_eq!(fallbacks(&before), (HealthStatus::Pass, String::new()));
-    let (actor, reason) = (Some("on-call".to_owned()), Some("INC-7".to_owned()));
-    // Two handles of one name are one fallback.
-    before
-        .fallback("rates")
-        .switch(Some(false), actor.clone(), reason.clone());
-    before.fallback("fraud").switch(Some(true), actor, reason);
-    let left = ["rates", "fraud", "ledger"].map(|name| shown(&before, name));
-    drop(before);
-
-    let after = start();
-    let found = ["rates", "fraud", "ledger"].map(|name| shown(&after, name));
-    assert_eq!(found, left);
-    assert!(!found[0].0 && found[1].0 && found[0].2.is_some() && found[2].2.is_none());
-    let (verdict, said) = fallbacks(&after);
-    assert_eq!(verdict, HealthStatus::Warn);
-    assert!(
-        said.contains("rates is switched off by hand by on-call because \"INC-7\""),
-        "{said}"
-    );
-    let names: Vec<_> = after
-        .snapshot()
-        .fallbacks
-        .into_iter()
-        .map(|one| one.name)
-        .collect();
-    assert_eq!(names, ["fraud", "ledger", "rates"]);
-    after.fallback("rates").switch(None, None, None);
-    after.fallback("fraud").switch(None, None, None);
-    assert_eq!(fallbacks(&after), (HealthStatus::Pass, String::new()));
-}
-
-#[cfg(feature = "fallback")]
-#[tokio::test]
-async fn a_reload_reaches_a_fallback_and_leaves_the_switch_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("config.yaml");
-    let write = |text: &str| std::fs::write(&file, text).unwrap();
-    write("fallback: {ttl: 60s}");
-    let resilience = builder(dir.path()).config_file(&file).start().unwrap();
-    let rates = resilience.fallback("rates");
-    rates.switch(Some(false), None, None);
-    write("fallback: {ttl: 90s, strategy: none}");
-    resilience.parts.poll_config();
-    let shown = rates.snapshot();
-    assert_eq!((shown.ttl_ms, &*shown.strategy), (90_000, "none"));
-    assert!(!shown.enabled && shown.switched.is_some());
-}
-
-/// Verdict and words of the check `fallbacks`.
-#[cfg(feature = "fallback")]
-fn fallbacks(resilience: &Resilience) -> (HealthStatus, String) {
-    check(resilience, "fallbacks")
-}
-
 fn by() -> ByHand {
     ByHand {
         actor: Some("on-call".into()),
@@ -411,6 +218,46 @@ async fn an_override_is_in_force_after_a_restart_with_its_end() {
     let found = ["payment_api", "fraud_api"].map(|name| after.breaker(name).snapshot().overridden);
     assert_eq!(found, left);
     assert!(after.breaker("fraud_api").try_acquire().is_err());
+}
+
+#[tokio::test]
+async fn an_override_outlives_a_process_that_never_asked_for_its_breaker() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = || builder(dir.path()).start().unwrap();
+    let before = start();
+    let (breaker, ended) = (before.breaker("payment_api"), before.breaker("fraud_api"));
+    breaker
+        .set_override(OverrideKind::ForcedOpen, None, &by())
+        .unwrap();
+    let moment = Some(Duration::from_millis(1));
+    ended
+        .set_override(OverrideKind::Disabled, moment, &by())
+        .unwrap();
+    drop((before, breaker, ended));
+    let path = blackbox::path(dir.path(), "payments-api");
+    let mut left = blackbox::read(&path).unwrap();
+    for breaker in &mut left.breakers {
+        // Not told of as ended yet.
+        let set = breaker.overridden.as_mut();
+        if let Some(end) = set.and_then(|set| set.expires_at.as_mut()) {
+            *end = left.taken_at;
+        }
+    }
+    blackbox::write(&path, &left).unwrap();
+
+    for _ in 0..2 {
+        let between = start();
+        let all = between.snapshot().breakers;
+        let names: Vec<_> = all.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, ["payment_api"], "what has ended makes none");
+        drop(between);
+    }
+    let after = start();
+    assert!(after.breaker("payment_api").try_acquire().is_err());
+    // Removed, it is made no more.
+    after.breaker("payment_api").enable(&by()).unwrap();
+    drop(after);
+    assert!(start().snapshot().breakers.is_empty());
 }
 
 #[tokio::test]

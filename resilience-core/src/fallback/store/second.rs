@@ -90,7 +90,12 @@ impl SecondLevel {
         self.handle.shared.store.kind()
     }
 
-    /// The circuit breaker before its reads, to be shown with the others.
+    /// The circuit breaker before its reads, `fallback_file` or `fallback_redis`.
+    ///
+    /// A service's `Resilience` shows those of its own stores with
+    /// its other breakers, under that name: in metrics, in the black box and in the
+    /// admin API, where they can be reset and overridden. Forced open, the store is left
+    /// alone: answers come from memory, and are still written.
     #[must_use]
     pub fn breaker(&self) -> &CircuitBreaker {
         &self.handle.breaker

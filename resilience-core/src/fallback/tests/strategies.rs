@@ -98,3 +98,34 @@ async fn with_no_strategy_calls_are_passed_on_and_nothing_is_kept() {
     assert_eq!(fails(&rates, "EUR").await, Tried::NotForThis);
     assert_eq!(fallback.snapshot().cache.entries, 0);
 }
+
+#[cfg(feature = "http")]
+#[test]
+fn a_strategy_that_has_nothing_to_give_is_warned_of_once_and_not_with_each_failure() {
+    use crate::log::{LogOptions, testing::logged_async};
+
+    for (strategy, advice) in [
+        (FallbackStrategy::Static, "strategy `static`"),
+        (FallbackStrategy::Service, "strategy `service`"),
+    ] {
+        let lines = logged_async(LogOptions::new("api"), async {
+            let (fallback, _hands) = fallback(&with(strategy));
+            let upstream = Upstream::open();
+            // Two layers of one fallback, and one of another.
+            let (one, two) = (rates(&fallback, &upstream), rates(&fallback, &upstream));
+            assert_eq!(get(&one, "EUR").await, (1, Source::Live));
+            upstream.is(Mood::Down);
+            for _ in 0..3 {
+                assert!(ask(&one, "EUR").await.is_err());
+                assert!(ask(&two, "GBP").await.is_err());
+            }
+            let (fallback, _hands) = super::fallback(&with(strategy));
+            assert!(ask(&rates(&fallback, &upstream), "EUR").await.is_err());
+        });
+        assert_eq!(lines.len(), 2, "{lines:#?}");
+        for line in lines {
+            assert!(line.contains(" WARN ") && line.contains(advice), "{line}");
+            assert!(line.contains("fallback:rates"), "{line}");
+        }
+    }
+}

@@ -47,6 +47,10 @@ const LEAST_BYTES: u64 = 1 << 20;
 /// What the system refuses later (a full disk) closes the file; batches, and now and
 /// then a read, try to open it again.
 ///
+/// A disk that alters what is in the file makes the database panic. Such a panic is
+/// caught, and the file is set aside; a program built with `panic = "abort"` ends, and
+/// sets it aside when it is started again.
+///
 /// # Example
 ///
 /// ```no_run

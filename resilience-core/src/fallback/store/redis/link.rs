@@ -5,10 +5,7 @@
 //! of it is only made while somebody waits. Here one task dials at a time, at most
 //! four times a second, whoever waits.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use redis::{
@@ -18,7 +15,10 @@ use redis::{
 use tokio::sync::watch;
 
 use super::{KIND, failed};
-use crate::fallback::store::StoreError;
+use crate::{
+    clock::{Clock, saturating_ns},
+    fallback::store::StoreError,
+};
 
 /// Between the beginnings of two dials.
 const DIAL_EVERY: Duration = Duration::from_millis(250);
@@ -33,13 +33,15 @@ const SILENT: Duration = Duration::from_secs(2);
 /// A connection, wanted or there.
 pub(super) struct Link {
     client: Client,
+    clock: Clock,
     state: Mutex<State>,
 }
 
+/// Readings of the clock, in nanoseconds.
 enum State {
     Down {
         /// Nobody dials before.
-        not_before: Option<Instant>,
+        not_before: Option<u64>,
         why: StoreError,
     },
     /// Ends when there is something new.
@@ -50,20 +52,27 @@ enum State {
 #[derive(Clone)]
 struct Up {
     connection: MultiplexedConnection,
-    dialed: Instant,
+    /// No two connections of a link have the same.
+    dialed: u64,
     /// Since when nobody was answered who asked.
-    unanswered: Option<Instant>,
+    unanswered: Option<u64>,
 }
 
 impl Link {
-    pub(super) fn new(client: Client) -> Arc<Self> {
+    pub(super) fn new(client: Client, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             client,
+            clock,
             state: Mutex::new(State::Down {
                 not_before: None,
                 why: failed("it was not connected to yet"),
             }),
         })
+    }
+
+    /// Another one to the same server.
+    pub(super) fn with_clock(&self, clock: Clock) -> Arc<Self> {
+        Self::new(self.client.clone(), clock)
     }
 
     /// Sends the commands in one piece. The first error among the answers is an
@@ -141,12 +150,12 @@ impl Link {
     }
 
     fn look(self: &Arc<Self>) -> Result<Look, StoreError> {
-        let now = Instant::now();
+        let now = self.clock.now_ns();
         let mut state = self.state.lock();
         match &mut *state {
             State::Up(up) => {
                 let since = *up.unanswered.get_or_insert(now);
-                if now.duration_since(since) < SILENT {
+                if now.saturating_sub(since) < saturating_ns(SILENT) {
                     return Ok(Look::Up(up.clone()));
                 }
             }
@@ -170,7 +179,7 @@ impl Link {
         Ok(Look::Wait(told))
     }
 
-    fn answered(&self, dialed: Instant) {
+    fn answered(&self, dialed: u64) {
         if let State::Up(up) = &mut *self.state.lock()
             && up.dialed == dialed
         {
@@ -178,7 +187,7 @@ impl Link {
         }
     }
 
-    fn lose(&self, dialed: Instant, why: StoreError) {
+    fn lose(&self, dialed: u64, why: StoreError) {
         let mut state = self.state.lock();
         if matches!(&*state, State::Up(up) if up.dialed == dialed) {
             *state = down(dialed, why);
@@ -191,9 +200,9 @@ enum Look {
     Wait(watch::Receiver<()>),
 }
 
-fn down(dialed: Instant, why: StoreError) -> State {
+fn down(dialed: u64, why: StoreError) -> State {
     State::Down {
-        not_before: Some(dialed + DIAL_EVERY),
+        not_before: Some(dialed.saturating_add(saturating_ns(DIAL_EVERY))),
         why,
     }
 }
@@ -202,7 +211,7 @@ fn down(dialed: Instant, why: StoreError) -> State {
 /// up or down afterwards.
 struct Dial {
     link: Arc<Link>,
-    began: Instant,
+    began: u64,
     outcome: Option<State>,
     // Dropped last: who waits looks then.
     _tell: watch::Sender<()>,

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use redis::{ConnectionAddr, Value};
 
 use super::{Change, Store, StoreError, StoreFuture, now_ms};
-use crate::one_line::one_line;
+use crate::{clock::Clock, one_line::one_line};
 use link::Link;
 pub use roots::RedisRoots;
 
@@ -97,8 +97,8 @@ impl RedisStore {
         }
         Ok(Self {
             place: format!("{}{database}", info.addr()),
-            reads: Link::new(client.clone()),
-            writes: Link::new(client),
+            reads: Link::new(client.clone(), Clock::default()),
+            writes: Link::new(client, Clock::default()),
             prefix: PREFIX.to_owned(),
         })
     }
@@ -109,6 +109,16 @@ impl RedisStore {
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
+    }
+
+    /// Another clock for the pace at which it connects, for tests.
+    #[must_use]
+    pub fn clock(self, clock: Clock) -> Self {
+        Self {
+            reads: self.reads.with_clock(clock.clone()),
+            writes: self.writes.with_clock(clock),
+            ..self
+        }
     }
 
     fn key(&self, key: &[u8]) -> Vec<u8> {
