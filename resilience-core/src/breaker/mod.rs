@@ -28,7 +28,7 @@ mod probes;
 mod registry;
 mod running;
 mod settings;
-mod stripes;
+pub(crate) mod stripes;
 mod subscription;
 mod totals;
 mod window;

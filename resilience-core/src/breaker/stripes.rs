@@ -4,6 +4,7 @@
 //! breaker and write it with plain stores: no other thread ever does, and a
 //! locked add costs three times as much. Later threads share what is left and
 //! pay for the locked add. A thread that ends leaves its stripe to the next.
+//! What a pool counts is counted so as well.
 
 use std::cell::Cell;
 
@@ -15,16 +16,16 @@ use crate::sync::{
 
 /// One stripe for each thread that has one, and the shared ones behind them.
 #[derive(Debug)]
-pub(super) struct Stripes<T>(Box<[Lined<T>]>);
+pub(crate) struct Stripes<T>(Box<[Lined<T>]>);
 
 /// How the calling thread may write to its stripe.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pen {
+pub(crate) struct Pen {
     alone: bool,
 }
 
 impl<T: Default> Stripes<T> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let count = Layout::get().stripes();
         Self((0..count).map(|_| Lined::default()).collect())
     }
@@ -40,7 +41,7 @@ impl<T: Default> Stripes<T> {
 
     /// The calling thread's stripe.
     #[inline]
-    pub(super) fn here(&self) -> (&T, Pen) {
+    pub(crate) fn here(&self) -> (&T, Pen) {
         let place = place_of_this_thread();
         let index = (place & !SHARED) as usize;
         let alone = place & SHARED == 0;
@@ -48,7 +49,7 @@ impl<T: Default> Stripes<T> {
         (&self.0[index].0, Pen { alone })
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter().map(|stripe| &stripe.0)
     }
 }
@@ -67,7 +68,7 @@ impl Pen {
 
     /// Adds to a count of the stripe that this pen came with.
     #[inline]
-    pub(super) fn add(self, count: &AtomicU64, addend: u64) {
+    pub(crate) fn add(self, count: &AtomicU64, addend: u64) {
         // ordering: Release. Pairs with the Acquire of whoever reads two counts
         // of which one is never to be seen without the other.
         if self.alone {
