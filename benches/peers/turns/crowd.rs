@@ -1,6 +1,7 @@
 //! Many tasks on few connections.
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -10,7 +11,10 @@ use std::{
 
 use resilience_peers::pools::{Session, Subject};
 use rustix::time::{ClockId, clock_gettime};
-use tokio::task::JoinSet;
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::JoinSet,
+};
 
 /// So many tasks share [`CONNECTIONS`].
 const TASKS: usize = 64;
@@ -29,8 +33,41 @@ pub(crate) struct Slice {
     pub(crate) waits: Vec<Duration>,
 }
 
-/// A pool that has all its connections, each with the statement prepared.
-pub(crate) async fn full<S: Subject>(url: &str) -> S {
+/// A pool that has all its connections, each with the statement prepared, in a runtime
+/// of its own: what it leaves there, timers and tasks, no other has to carry.
+pub(crate) struct Stand<S> {
+    pool: S,
+    runtime: Runtime,
+}
+
+impl<S> fmt::Debug for Stand<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stand").finish_non_exhaustive()
+    }
+}
+
+impl<S: Subject> Stand<S> {
+    pub(crate) fn build(url: &str) -> Self {
+        // Not kept on their processors: the server's processes need those as well.
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("two threads are to be had");
+        let pool = runtime.block_on(full(url));
+        let stand = Self { pool, runtime };
+        // What happens once only, in a pool as in a server, is not measured.
+        stand.slice();
+        stand
+    }
+
+    /// 64 tasks get, run a prepared `SELECT 1`, and give back.
+    pub(crate) fn slice(&self) -> Slice {
+        self.runtime.block_on(crowd(&self.pool))
+    }
+}
+
+async fn full<S: Subject>(url: &str) -> S {
     let pool = S::build(url, Some(CONNECTIONS));
     let mut all = Vec::new();
     for _ in 0..CONNECTIONS {
@@ -38,14 +75,10 @@ pub(crate) async fn full<S: Subject>(url: &str) -> S {
         session.select_one().await;
         all.push(session);
     }
-    drop(all);
-    // What happens once only, in a pool as in a server, is not measured.
-    crowd(&pool).await;
     pool
 }
 
-/// 64 tasks get, run a prepared `SELECT 1`, and give back.
-pub(crate) async fn crowd<S: Subject>(pool: &S) -> Slice {
+async fn crowd<S: Subject>(pool: &S) -> Slice {
     let processor = processor_ns();
     let started = Instant::now();
     let begun = Arc::new(AtomicU64::new(0));

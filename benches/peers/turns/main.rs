@@ -18,7 +18,7 @@
 //! - beside it stands the ratio of the processor time that this process has used, the
 //!   server not included. Others on the machine hardly change it.
 //!
-//! Same work for all, in the same runtime, on the same server.
+//! Same work for all, in runtimes of the same kind, on the same server.
 //!
 //! `turns [--test] [FILTER]`: the rows whose name has that in it. With `--test` one turn:
 //! whether it runs.
@@ -62,12 +62,7 @@ fn main() -> io::Result<()> {
         eprintln!("SKIP: the rows of a full pool, pool_*_64_on_8 ({missing})");
         return writeln!(io::stdout(), "{{}}");
     }
-    // Not kept on their processors: the server's processes need those as well.
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
-    let rows = runtime.block_on(measure(sets));
+    let rows = measure(sets)?;
     let report = json!({
         row::NAMES[0]: rows.throughput(),
         row::NAMES[1]: rows.longest_wait(),
@@ -75,22 +70,23 @@ fn main() -> io::Result<()> {
     writeln!(io::stdout(), "{report:#}")
 }
 
-async fn measure(sets: usize) -> Rows {
-    let server = TemporaryPostgres::start(PostgresOptions::default())
-        .await
+fn measure(sets: usize) -> io::Result<Rows> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let server = runtime
+        .block_on(TemporaryPostgres::start(PostgresOptions::default()))
         .expect("a PostgreSQL that is there can be started");
     let url = server.url();
     let mut rows = Rows::default();
     for set in 0..sets {
-        let members = Members::build(&url, set).await;
+        let members = Members::build(&url, set);
         for turn in 0..TURNS {
-            rows.add_turn(members.turn(set + turn).await);
+            rows.add_turn(members.turn(set + turn));
         }
         rows.end_set();
         drop(members);
         if set % OTHERS_EVERY == 0 {
-            rows.add_others(members::others(&url, TURNS).await);
+            rows.add_others(members::others(&url, TURNS));
         }
     }
-    rows
+    Ok(rows)
 }

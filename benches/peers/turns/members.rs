@@ -1,17 +1,16 @@
 //! The pools that take turns.
 
-use std::fmt;
-
 use resilience_peers::pools::{Bb8, Deadpool, Ours, Sqlx, Subject};
 
-use super::crowd::{Slice, crowd, full};
+use super::crowd::{Slice, Stand};
 
 /// Pools of one set, which were made together.
+#[derive(Debug)]
 pub(crate) struct Members {
-    ours: Ours,
-    floor: Deadpool,
+    ours: Stand<Ours>,
+    floor: Stand<Deadpool>,
     /// The floor's double.
-    again: Deadpool,
+    again: Stand<Deadpool>,
 }
 
 /// A slice of each.
@@ -29,12 +28,6 @@ pub(crate) struct Others {
     pub(crate) sqlx: Vec<Slice>,
 }
 
-impl fmt::Debug for Members {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Members").finish_non_exhaustive()
-    }
-}
-
 /// In which order three are served, or made. None is more often first, or behind
 /// another, than the others.
 const ORDERS: [[usize; 3]; 6] = [
@@ -47,13 +40,13 @@ const ORDERS: [[usize; 3]; 6] = [
 ];
 
 impl Members {
-    pub(crate) async fn build(url: &str, set: usize) -> Self {
+    pub(crate) fn build(url: &str, set: usize) -> Self {
         let (mut ours, mut floor, mut again) = (None, None, None);
         for member in ORDERS[set % ORDERS.len()] {
             match member {
-                0 => ours = Some(full(url).await),
-                1 => floor = Some(full(url).await),
-                _ => again = Some(full(url).await),
+                0 => ours = Some(Stand::build(url)),
+                1 => floor = Some(Stand::build(url)),
+                _ => again = Some(Stand::build(url)),
             }
         }
         let all = ours.zip(floor).zip(again);
@@ -61,13 +54,13 @@ impl Members {
         Self { ours, floor, again }
     }
 
-    pub(crate) async fn turn(&self, turn: usize) -> Turn {
+    pub(crate) fn turn(&self, turn: usize) -> Turn {
         let (mut ours, mut floor, mut again) = (None, None, None);
         for member in ORDERS[turn % ORDERS.len()] {
             match member {
-                0 => ours = Some(crowd(&self.ours).await),
-                1 => floor = Some(crowd(&self.floor).await),
-                _ => again = Some(crowd(&self.again).await),
+                0 => ours = Some(self.ours.slice()),
+                1 => floor = Some(self.floor.slice()),
+                _ => again = Some(self.again.slice()),
             }
         }
         let all = ours.zip(floor).zip(again);
@@ -77,18 +70,14 @@ impl Members {
 }
 
 /// So many slices of each.
-pub(crate) async fn others(url: &str, slices: usize) -> Others {
+pub(crate) fn others(url: &str, slices: usize) -> Others {
     Others {
-        bb8: many::<Bb8>(url, slices).await,
-        sqlx: many::<Sqlx>(url, slices).await,
+        bb8: many::<Bb8>(url, slices),
+        sqlx: many::<Sqlx>(url, slices),
     }
 }
 
-async fn many<S: Subject>(url: &str, slices: usize) -> Vec<Slice> {
-    let pool = full::<S>(url).await;
-    let mut many = Vec::new();
-    for _ in 0..slices {
-        many.push(crowd(&pool).await);
-    }
-    many
+fn many<S: Subject>(url: &str, slices: usize) -> Vec<Slice> {
+    let stand = Stand::<S>::build(url);
+    (0..slices).map(|_| stand.slice()).collect()
 }

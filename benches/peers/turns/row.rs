@@ -39,7 +39,6 @@ struct Member {
 impl Rows {
     pub(crate) fn add_turn(&mut self, turn: Turn) {
         let Turn { ours, floor, again } = turn;
-        if std::env::var_os("RAW").is_some() { eprintln!("RAW {} {} {} {} {} {}", ours.each_ns, floor.each_ns, again.each_ns, ours.processor_ns, floor.processor_ns, again.processor_ns); }
         // Both floors are the floor: their mean is nearer to it than one.
         let both = |a: f64, b: f64| (a * b).sqrt();
         self.ratios

@@ -83,7 +83,9 @@ impl Connection {
         &self,
         place: &'static Location<'static>,
         text: &str,
-        work: Pin<&mut impl Future<Output = Result<tokio_postgres::Statement, tokio_postgres::Error>>>,
+        work: Pin<
+            &mut impl Future<Output = Result<tokio_postgres::Statement, tokio_postgres::Error>>,
+        >,
     ) -> Result<tokio_postgres::Statement, QueryError> {
         operation::prepare(&self.inner, self.session(), place, text, work).await
     }
@@ -135,7 +137,11 @@ impl Connection {
     ) -> impl Future<Output = Result<Row, QueryError>> + Send + 'a {
         let place = Location::caller();
         async move {
-            let work = pin!(self.session().client.query_one(statement.inner(), parameters));
+            let work = pin!(
+                self.session()
+                    .client
+                    .query_one(statement.inner(), parameters)
+            );
             self.run(place, statement.text(), work).await
         }
     }
@@ -153,7 +159,11 @@ impl Connection {
     ) -> impl Future<Output = Result<Option<Row>, QueryError>> + Send + 'a {
         let place = Location::caller();
         async move {
-            let work = pin!(self.session().client.query_opt(statement.inner(), parameters));
+            let work = pin!(
+                self.session()
+                    .client
+                    .query_opt(statement.inner(), parameters)
+            );
             self.run(place, statement.text(), work).await
         }
     }
@@ -178,7 +188,11 @@ impl Connection {
     {
         let place = Location::caller();
         async move {
-            let work = pin!(self.session().client.query_raw(statement.inner(), parameters));
+            let work = pin!(
+                self.session()
+                    .client
+                    .query_raw(statement.inner(), parameters)
+            );
             let (operation, rows) = self.begin(place, statement.text(), work).await?;
             Ok(RowStream::new(operation, rows))
         }

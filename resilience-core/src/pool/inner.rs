@@ -14,7 +14,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, sync::oneshot, time::Instant};
+use tokio::{runtime::Handle, time::Instant};
 
 use super::{
     connection::Connection,
@@ -23,7 +23,7 @@ use super::{
     dial::{ConnectError, Transport},
     error::{Exhausted, PoolError, Unreachable},
     gate::Gate,
-    queue::{Given, Queue, Taken},
+    queue::{Given, Place, Queue, Taken},
     report,
     session::Session,
     settings::Settings,
@@ -107,7 +107,7 @@ impl Inner {
                         return Ok(self.hand_out(session, place, self.clock.now_ns()));
                     }
                 }
-                Taken::Wait(receiver, room) => {
+                Taken::Wait(place_in_queue, room) => {
                     // Under the lock of the queue: without room there is nothing to
                     // reserve, and whoever makes some looks for those who wait.
                     if room {
@@ -115,7 +115,7 @@ impl Inner {
                     }
                     let waiting = Waiting {
                         inner: self,
-                        receiver: Some(receiver),
+                        place: Some(place_in_queue),
                     };
                     return self.wait(waiting, place).await;
                 }
@@ -128,7 +128,7 @@ impl Inner {
         mut waiting: Waiting<'_>,
         place: &'static Location<'static>,
     ) -> Result<Connection, PoolError> {
-        let asked_ns = self.clock.now_ns();
+        let asked = Instant::now();
         let patience = self.settings.load().wait;
         let work = pin!(async {
             loop {
@@ -137,28 +137,26 @@ impl Inner {
                     return Ok(session);
                 }
                 // It died on its way here, and so may those that are idle.
-                while waiting.receiver.is_none() {
+                while waiting.place.is_none() {
                     match self.queue.take() {
                         Taken::Idle(session) => {
                             if let Some(session) = self.usable(session) {
                                 return Ok(session);
                             }
                         }
-                        Taken::Wait(receiver, _) => waiting.receiver = Some(receiver),
+                        Taken::Wait(place, _) => waiting.place = Some(place),
                     }
                 }
                 self.want_more();
             }
         });
-        let begun = Instant::now();
-        let served = self.deadlines.within(begun, patience, work).await;
-        let now_ns = self.clock.now_ns();
-        let waited_ns = now_ns.saturating_sub(asked_ns);
-        let waited = Duration::from_nanos(waited_ns);
+        let served = self.deadlines.within(asked, patience, work).await;
+        let now = Instant::now();
+        let waited = now.saturating_duration_since(asked);
         match served {
             Some(Ok(session)) => {
-                self.stats.wait.note(waited_ns);
-                Ok(self.hand_out(session, place, now_ns))
+                self.stats.wait.note_time(waited);
+                Ok(self.hand_out(session, place, self.clock.at_ns(now.into_std())))
             }
             Some(Err(Some(error))) => {
                 one(&self.stats.timeouts);
@@ -353,29 +351,25 @@ impl Inner {
 /// A caller in the queue. One that goes away gives back what it was just handed.
 struct Waiting<'a> {
     inner: &'a Inner,
-    receiver: Option<oneshot::Receiver<Result<Box<Session>, ConnectError>>>,
+    place: Option<Place<Box<Session>, ConnectError>>,
 }
 
 impl Waiting<'_> {
     /// `Err(None)`: nobody will serve it.
     async fn served(&mut self) -> Result<Box<Session>, Option<ConnectError>> {
-        let Some(receiver) = &mut self.receiver else {
+        let Some(place) = &mut self.place else {
             return Err(None);
         };
-        let served = receiver.await;
-        self.receiver = None;
-        match served {
-            Ok(Ok(session)) => Ok(session),
-            Ok(Err(error)) => Err(Some(error)),
-            Err(_) => Err(None),
-        }
+        let served = place.served().await;
+        self.place = None;
+        served.ok_or(None)?.map_err(Some)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if let Some(mut receiver) = self.receiver.take()
-            && let Some(session) = self.inner.queue.leave(&mut receiver)
+        if let Some(mut place) = self.place.take()
+            && let Some(session) = self.inner.queue.leave(&mut place)
         {
             self.inner.put(session);
         }

@@ -2,12 +2,14 @@
 //!
 //! One lock over all three, held for a few instructions: what is idle is counted
 //! with what is out, so the limit holds at every instant, also while it
-//! changes. Callers are served in the order in which they came. Knows nothing of
+//! changes. Callers are served in the order in which they came. Whoever is next is
+//! taken out of the queue under the lock and woken after it: to wake a task may wake a
+//! thread, and meanwhile everybody would wait for the lock. Knows nothing of
 //! PostgreSQL.
 
 use std::collections::VecDeque;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 /// How many there may be.
@@ -45,19 +47,40 @@ struct State<T, E> {
     ending: u32,
     /// The one that was used last is at the back, and goes out first.
     idle: VecDeque<T>,
-    /// Some may have been given up: their receiver is gone.
-    waiting: VecDeque<oneshot::Sender<Result<T, E>>>,
+    /// Some may have been given up: their receiver is closed.
+    waiting: VecDeque<Waiting<T, E>>,
     /// How many have not.
     alive: u32,
+    /// The number of the next one.
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Waiting<T, E> {
+    number: u64,
+    sender: oneshot::Sender<Result<T, E>>,
+}
+
+/// A caller's place in the queue. To be handed to [`Queue::leave`] if it is given up.
+#[derive(Debug)]
+pub(super) struct Place<T, E> {
+    number: u64,
+    receiver: oneshot::Receiver<Result<T, E>>,
+}
+
+impl<T, E> Place<T, E> {
+    /// What it was handed; `None`: nobody will serve it.
+    pub(super) async fn served(&mut self) -> Option<Result<T, E>> {
+        (&mut self.receiver).await.ok()
+    }
 }
 
 /// What there is for a caller.
 #[derive(Debug)]
 pub(super) enum Taken<T, E> {
     Idle(T),
-    /// Nothing now. To be handed to [`Queue::leave`] if it is given up. And whether
-    /// there is room for one more to be made.
-    Wait(oneshot::Receiver<Result<T, E>>, bool),
+    /// Nothing now. And whether there is room for one more to be made.
+    Wait(Place<T, E>, bool),
 }
 
 /// What became of something that was given back.
@@ -67,6 +90,13 @@ pub(super) enum Given<T> {
     Kept,
     /// There is no use for it: it is to be ended, and counts until it is.
     End(T),
+}
+
+/// Where it goes among the idle ones.
+#[derive(Clone, Copy, Debug)]
+enum Used {
+    JustNow,
+    LongAgo,
 }
 
 /// Counts of one moment.
@@ -99,6 +129,7 @@ impl<T, E> Queue<T, E> {
                 idle: VecDeque::new(),
                 waiting: VecDeque::new(),
                 alive: 0,
+                next: 0,
             }),
         }
     }
@@ -111,51 +142,69 @@ impl<T, E> Queue<T, E> {
             return Taken::Idle(idle);
         }
         let (sender, receiver) = oneshot::channel();
-        state.waiting.push_back(sender);
+        let number = state.next;
+        state.next += 1;
+        state.waiting.push_back(Waiting { number, sender });
         state.alive += 1;
         let room = state.open < state.limits.total();
-        Taken::Wait(receiver, room)
+        Taken::Wait(Place { number, receiver }, room)
     }
 
     /// Leaves the queue; what was handed over just then.
-    pub(super) fn leave(&self, receiver: &mut oneshot::Receiver<Result<T, E>>) -> Option<T> {
+    pub(super) fn leave(&self, place: &mut Place<T, E>) -> Option<T> {
         let mut state = self.state.lock();
-        receiver.close();
-        match receiver.try_recv() {
-            // What is sent is sent under the lock, so this is one or the other.
-            Ok(sent) => sent.ok(),
-            Err(_) => {
-                state.alive -= 1;
-                state.forget_the_gone();
-                None
-            }
+        // From here on nothing can be handed to it: who tries serves the next one.
+        place.receiver.close();
+        if let Ok(sent) = place.receiver.try_recv() {
+            return sent.ok();
         }
+        // Numbers grow from the front. One that was taken out of the queue to be served
+        // counts no longer.
+        let front = state.waiting.front();
+        if front.is_some_and(|front| front.number <= place.number) {
+            state.alive -= 1;
+            state.forget_the_gone();
+        }
+        None
     }
 
     /// Gives back what a caller had. `keep`: it can be used again.
     pub(super) fn give_back(&self, item: T, keep: bool) -> Given<T> {
         let mut state = self.state.lock();
-        if !keep || state.is_over() {
+        if !keep {
             return state.end(item);
         }
-        state.hand_on(item)
+        self.hand_on(state, item, Used::JustNow)
     }
 
     /// Puts back what was taken out with [`take_idle`](Self::take_idle), where it
     /// goes out last.
     pub(super) fn put_back(&self, item: T) -> Given<T> {
-        let mut state = self.state.lock();
-        if state.is_over() {
-            return state.end(item);
+        self.hand_on(self.state.lock(), item, Used::LongAgo)
+    }
+
+    fn hand_on<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State<T, E>>,
+        mut item: T,
+        used: Used,
+    ) -> Given<T> {
+        loop {
+            if state.is_over() {
+                return state.end(item);
+            }
+            let Some(next) = state.next_waiting() else {
+                return state.lay_down(item, used);
+            };
+            drop(state);
+            match next.send(Ok(item)) {
+                Ok(()) => return Given::Kept,
+                // It has left since it was taken out of the queue.
+                Err(Ok(back)) => item = back,
+                Err(Err(_)) => unreachable!("an item was sent"),
+            }
+            state = self.state.lock();
         }
-        if state.alive > 0 {
-            return state.hand_on(item);
-        }
-        if state.idle.len() >= state.limits.pool_size as usize {
-            return state.end(item);
-        }
-        state.idle.push_front(item);
-        Given::Kept
     }
 
     /// Takes the idle ones out for which `chosen` says so; they count until
@@ -186,10 +235,7 @@ impl<T, E> Queue<T, E> {
     pub(super) fn made(&self, item: T) -> Given<T> {
         let mut state = self.state.lock();
         state.making -= 1;
-        if state.is_over() {
-            return state.end(item);
-        }
-        state.hand_on(item)
+        self.hand_on(state, item, Used::JustNow)
     }
 
     /// What was reserved cannot be made. `error`: nor will it be soon; it goes to all
@@ -204,10 +250,12 @@ impl<T, E> Queue<T, E> {
         if let Some(error) = error
             && state.open == 0
         {
-            for waiting in std::mem::take(&mut state.waiting) {
-                let _ = waiting.send(Err(error.clone()));
-            }
             state.alive = 0;
+            let all = std::mem::take(&mut state.waiting);
+            drop(state);
+            for waiting in all {
+                let _ = waiting.sender.send(Err(error.clone()));
+            }
         }
     }
 
@@ -258,25 +306,27 @@ impl<T, E> Queue<T, E> {
 }
 
 impl<T, E> State<T, E> {
-    fn hand_on(&mut self, item: T) -> Given<T> {
-        let mut item = item;
-        while let Some(waiting) = self.waiting.pop_front() {
-            match waiting.send(Ok(item)) {
-                Ok(()) => {
-                    self.alive -= 1;
-                    return Given::Kept;
-                }
-                // Given up, and counted by `leave`.
-                Err(Ok(back)) => item = back,
-                Err(Err(_)) => unreachable!("an item was sent"),
+    /// Takes out who is to be served next.
+    fn next_waiting(&mut self) -> Option<oneshot::Sender<Result<T, E>>> {
+        while let Some(Waiting { sender, .. }) = self.waiting.pop_front() {
+            // Closed under the lock, and then counted, by `leave`.
+            if !sender.is_closed() {
+                self.alive -= 1;
+                return Some(sender);
             }
         }
-        if self.idle.len() < self.limits.pool_size as usize {
-            self.idle.push_back(item);
-            Given::Kept
-        } else {
-            self.end(item)
+        None
+    }
+
+    fn lay_down(&mut self, item: T, used: Used) -> Given<T> {
+        if self.idle.len() >= self.limits.pool_size as usize {
+            return self.end(item);
         }
+        match used {
+            Used::JustNow => self.idle.push_back(item),
+            Used::LongAgo => self.idle.push_front(item),
+        }
+        Given::Kept
     }
 
     /// Whether there are more than there may be, apart from those that are ending.
@@ -292,7 +342,7 @@ impl<T, E> State<T, E> {
     /// Keeps the queue as long as those that wait, give or take as many.
     fn forget_the_gone(&mut self) {
         if self.waiting.len() > 2 * self.alive as usize + 16 {
-            self.waiting.retain(|waiting| !waiting.is_closed());
+            self.waiting.retain(|waiting| !waiting.sender.is_closed());
         }
     }
 }
@@ -312,9 +362,9 @@ mod tests {
     }
 
     /// A caller that found nothing.
-    fn wait(queue: &TestQueue) -> oneshot::Receiver<Result<u32, &'static str>> {
+    fn wait(queue: &TestQueue) -> Place<u32, &'static str> {
         match queue.take() {
-            Taken::Wait(receiver, _) => receiver,
+            Taken::Wait(place, _) => place,
             Taken::Idle(item) => panic!("{item} was idle"),
         }
     }
@@ -328,8 +378,8 @@ mod tests {
         assert!(!queue.reserve(4), "the limit");
         assert_eq!(queue.made(1), Given::Kept);
         assert_eq!(queue.made(2), Given::Kept);
-        assert_eq!(first.try_recv(), Ok(Ok(1)));
-        assert_eq!(second.try_recv(), Ok(Ok(2)));
+        assert_eq!(first.receiver.try_recv(), Ok(Ok(1)));
+        assert_eq!(second.receiver.try_recv(), Ok(Ok(2)));
     }
 
     #[test]
@@ -372,6 +422,64 @@ mod tests {
     }
 
     #[test]
+    fn one_that_leaves_while_it_is_about_to_be_served_is_counted_once_and_the_next_is_served() {
+        let queue = queue(1, 0);
+        let (mut first, mut second) = (wait(&queue), wait(&queue));
+        assert!(queue.reserve(4));
+        let sender = queue.state.lock().next_waiting().unwrap();
+        assert_eq!(queue.counts().waiting, 1);
+        assert_eq!(queue.leave(&mut first), None);
+        assert_eq!(queue.counts().waiting, 1, "the second");
+        assert_eq!(sender.send(Ok(7)), Err(Ok(7)));
+        assert_eq!(queue.made(7), Given::Kept);
+        assert_eq!(second.receiver.try_recv(), Ok(Ok(7)));
+        assert_eq!(queue.counts().waiting, 0);
+    }
+
+    #[test]
+    fn threads_that_come_leave_and_give_back_lose_nothing_and_leave_nobody_waiting() {
+        const ITEMS: u32 = 2;
+        let queue = queue(ITEMS, 0);
+        let callers: Vec<_> = (0..ITEMS).map(|_| wait(&queue)).collect();
+        for item in 0..ITEMS {
+            assert!(queue.reserve(ITEMS));
+            assert_eq!(queue.made(item), Given::Kept);
+        }
+        for mut caller in callers {
+            let item = caller.receiver.try_recv().unwrap().unwrap();
+            assert_eq!(queue.give_back(item, true), Given::Kept);
+        }
+        let come_and_go = |thread: u32| {
+            for round in 0..5_000 {
+                let item = match queue.take() {
+                    Taken::Idle(item) => Some(item),
+                    // Some are patient, some leave at once.
+                    Taken::Wait(place, _) if (round + thread) % 3 == 0 => {
+                        place.receiver.blocking_recv().ok().and_then(Result::ok)
+                    }
+                    Taken::Wait(mut place, _) => {
+                        std::thread::yield_now();
+                        queue.leave(&mut place)
+                    }
+                };
+                if let Some(item) = item {
+                    assert_eq!(queue.give_back(item, true), Given::Kept);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                scope.spawn(move || come_and_go(thread));
+            }
+        });
+        let counts = queue.counts();
+        assert_eq!(
+            (counts.idle, counts.waiting, counts.open),
+            (ITEMS, 0, ITEMS)
+        );
+    }
+
+    #[test]
     fn callers_that_left_leave_no_trace_in_the_queue() {
         let queue = queue(1, 0);
         for _ in 0..1_000 {
@@ -389,16 +497,16 @@ mod tests {
         let mut first = wait(&queue);
         assert!(queue.reserve(1));
         assert_eq!(queue.made(1), Given::Kept);
-        assert_eq!(first.try_recv(), Ok(Ok(1)));
+        assert_eq!(first.receiver.try_recv(), Ok(Ok(1)));
         let mut second = wait(&queue);
         assert!(queue.reserve(1));
         queue.not_made(Some("auth"));
-        assert!(second.try_recv().is_err(), "1 may come back");
+        assert!(second.receiver.try_recv().is_err(), "1 may come back");
         assert_eq!(queue.give_back(1, false), Given::End(1));
         queue.ended(true);
         assert!(queue.reserve(1));
         queue.not_made(Some("auth"));
-        assert_eq!(second.try_recv(), Ok(Err("auth")));
+        assert_eq!(second.receiver.try_recv(), Ok(Err("auth")));
         assert_eq!(queue.counts().waiting, 0);
     }
 
@@ -444,11 +552,11 @@ mod tests {
                 match step {
                     Step::Take => match queue.take() {
                         Taken::Idle(item) => out.push(item),
-                        Taken::Wait(receiver, _) => waiting.push(receiver),
+                        Taken::Wait(place, _) => waiting.push(place),
                     },
                     Step::Leave(which) if !waiting.is_empty() => {
-                        let mut receiver = waiting.swap_remove(which % waiting.len());
-                        out.extend(queue.leave(&mut receiver));
+                        let mut place = waiting.swap_remove(which % waiting.len());
+                        out.extend(queue.leave(&mut place));
                     }
                     Step::Give(which, keep) if !out.is_empty() => {
                         let item = out.swap_remove(which % out.len());
@@ -486,7 +594,7 @@ mod tests {
                     _ => {}
                 }
                 // Whoever was served has it.
-                waiting.retain_mut(|receiver| match receiver.try_recv() {
+                waiting.retain_mut(|place| match place.receiver.try_recv() {
                     Ok(Ok(item)) => { out.push(item); false }
                     _ => true,
                 });
