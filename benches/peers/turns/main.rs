@@ -4,17 +4,18 @@
 //! criterion measures one member for a second, then the next, and that decided nothing
 //! here. The statement is a real one: of the time of an operation the server's
 //! processes have the larger part, and with two workers and eight backends on the same
-//! processors whoever else wants one takes it from all of them. The same pool took 17
-//! µs for an operation, or 30, or 100 beside a compiler; and two pools of the same kind,
-//! a moment apart, differed by 5 % for as long as both lived: by what their backends
-//! share a processor with, not by what they do. So
+//! two processors whoever else wants one takes it from all of them. The same pool took
+//! 12 µs for an operation on a machine of its own, 30 beside one compiler and 100 beside
+//! several. And of two pools of deadpool's that took turns all the time one was up to 5 %
+//! faster than the other, though both used the same processor time to a part in a
+//! thousand: it is the kernel that puts workers and backends where it finds room. So
 //!
-//! - a slice is short (some 15 ms), and the members take turns with them, in each order
+//! - a slice is short (some 30 ms), and the members take turns with them, in each order
 //!   equally often. What is compared is slices of one turn: the ratio of a run is the
 //!   median of the ratios of its turns;
-//! - pools are made anew after a few turns;
-//! - deadpool stands against a second pool of its own, measured just like ours. How far
-//!   that ratio is from one is what the row cannot tell;
+//! - pools are made anew every other turn, in each order equally often too;
+//! - there are two pools of deadpool's, and ours is compared with the mean of both. How
+//!   far the ratio of those two is from one is what the row cannot tell;
 //! - beside it stands the ratio of the processor time that this process has used, the
 //!   server not included. Others on the machine hardly change it.
 //!

@@ -292,7 +292,7 @@ impl Connection {
     }
 
     /// Prepares a statement, or finds it prepared by an earlier user of this
-    /// connection.
+    /// connection. One that is found is not sent, and so neither timed nor counted.
     ///
     /// For a bounded number of texts: each stays prepared as long as the
     /// connection lives.
