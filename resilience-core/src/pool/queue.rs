@@ -183,27 +183,26 @@ impl<T, E> Queue<T, E> {
         self.hand_on(self.state.lock(), item, Used::LongAgo)
     }
 
-    fn hand_on<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State<T, E>>,
-        mut item: T,
-        used: Used,
-    ) -> Given<T> {
-        loop {
-            if state.is_over() {
-                return state.end(item);
+    fn hand_on(&self, mut state: MutexGuard<'_, State<T, E>>, item: T, used: Used) -> Given<T> {
+        if state.is_over() {
+            return state.end(item);
+        }
+        match state.next_waiting() {
+            None => state.lay_down(item, used),
+            Some(next) => {
+                drop(state);
+                self.hand_to(next, item, used)
             }
-            let Some(next) = state.next_waiting() else {
-                return state.lay_down(item, used);
-            };
-            drop(state);
-            match next.send(Ok(item)) {
-                Ok(()) => return Given::Kept,
-                // It has left since it was taken out of the queue.
-                Err(Ok(back)) => item = back,
-                Err(Err(_)) => unreachable!("an item was sent"),
-            }
-            state = self.state.lock();
+        }
+    }
+
+    /// Serves a caller that was taken out of the queue, or else the next one.
+    fn hand_to(&self, caller: oneshot::Sender<Result<T, E>>, item: T, used: Used) -> Given<T> {
+        match caller.send(Ok(item)) {
+            Ok(()) => Given::Kept,
+            // It has left meanwhile.
+            Err(Ok(back)) => self.hand_on(self.state.lock(), back, used),
+            Err(Err(_)) => unreachable!("an item was sent"),
         }
     }
 

@@ -74,58 +74,13 @@ fn what_is_handed_to_a_caller_that_leaves_comes_back() {
 fn one_that_leaves_while_it_is_about_to_be_served_is_counted_once_and_the_next_is_served() {
     let queue = queue(1, 0);
     let (mut first, mut second) = (wait(&queue), wait(&queue));
-    assert!(queue.reserve(4));
     let sender = queue.state.lock().next_waiting().unwrap();
     assert_eq!(queue.counts().waiting, 1);
     assert_eq!(queue.leave(&mut first), None);
     assert_eq!(queue.counts().waiting, 1, "the second");
-    assert_eq!(sender.send(Ok(7)), Err(Ok(7)));
-    assert_eq!(queue.made(7), Given::Kept);
+    assert_eq!(queue.hand_to(sender, 7, Used::JustNow), Given::Kept);
     assert_eq!(second.receiver.try_recv(), Ok(Ok(7)));
     assert_eq!(queue.counts().waiting, 0);
-}
-
-#[test]
-fn threads_that_come_leave_and_give_back_lose_nothing_and_leave_nobody_waiting() {
-    const ITEMS: u32 = 2;
-    let queue = queue(ITEMS, 0);
-    let callers: Vec<_> = (0..ITEMS).map(|_| wait(&queue)).collect();
-    for item in 0..ITEMS {
-        assert!(queue.reserve(ITEMS));
-        assert_eq!(queue.made(item), Given::Kept);
-    }
-    for mut caller in callers {
-        let item = caller.receiver.try_recv().unwrap().unwrap();
-        assert_eq!(queue.give_back(item, true), Given::Kept);
-    }
-    let come_and_go = |thread: u32| {
-        for round in 0..5_000 {
-            let item = match queue.take() {
-                Taken::Idle(item) => Some(item),
-                // Some are patient, some leave at once.
-                Taken::Wait(place, _) if (round + thread) % 3 == 0 => {
-                    place.receiver.blocking_recv().ok().and_then(Result::ok)
-                }
-                Taken::Wait(mut place, _) => {
-                    std::thread::yield_now();
-                    queue.leave(&mut place)
-                }
-            };
-            if let Some(item) = item {
-                assert_eq!(queue.give_back(item, true), Given::Kept);
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        for thread in 0..4 {
-            scope.spawn(move || come_and_go(thread));
-        }
-    });
-    let counts = queue.counts();
-    assert_eq!(
-        (counts.idle, counts.waiting, counts.open),
-        (ITEMS, 0, ITEMS)
-    );
 }
 
 #[test]
