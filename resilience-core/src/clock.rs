@@ -77,16 +77,6 @@ impl Clock {
         }
     }
 
-    /// The reading at `now`, which was just now: the precise clock need not be read
-    /// again.
-    #[cfg(feature = "postgres")]
-    pub(crate) fn at_ns(&self, now: Instant) -> u64 {
-        match &self.0 {
-            Source::Precise => saturating_ns(now.saturating_duration_since(*ORIGIN)),
-            _ => self.now_ns(),
-        }
-    }
-
     /// How far a reading may be behind, in milliseconds, rounded up.
     pub(crate) fn tick_ms(&self) -> u64 {
         match &self.0 {
@@ -144,10 +134,8 @@ fn coarse_tick_ms() -> u64 {
     1
 }
 
-/// Of the precise clock.
-static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
-
 fn precise_ns() -> u64 {
+    static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
     saturating_ns(ORIGIN.elapsed())
 }
 

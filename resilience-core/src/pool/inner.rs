@@ -14,7 +14,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, time::Instant};
+use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 
 use super::{
     connection::Connection,
@@ -23,7 +23,7 @@ use super::{
     dial::{ConnectError, Transport},
     error::{Exhausted, PoolError, Unreachable},
     gate::Gate,
-    queue::{Given, Place, Queue, Taken},
+    queue::{Given, Queue, Taken},
     report,
     session::Session,
     settings::Settings,
@@ -107,7 +107,7 @@ impl Inner {
                         return Ok(self.hand_out(session, place, self.clock.now_ns()));
                     }
                 }
-                Taken::Wait(place_in_queue, room) => {
+                Taken::Wait(receiver, room) => {
                     // Under the lock of the queue: without room there is nothing to
                     // reserve, and whoever makes some looks for those who wait.
                     if room {
@@ -115,7 +115,7 @@ impl Inner {
                     }
                     let waiting = Waiting {
                         inner: self,
-                        place: Some(place_in_queue),
+                        receiver: Some(receiver),
                     };
                     return self.wait(waiting, place).await;
                 }
@@ -128,7 +128,7 @@ impl Inner {
         mut waiting: Waiting<'_>,
         place: &'static Location<'static>,
     ) -> Result<Connection, PoolError> {
-        let asked = Instant::now();
+        let asked_ns = self.clock.now_ns();
         let patience = self.settings.load().wait;
         let work = pin!(async {
             loop {
@@ -137,26 +137,28 @@ impl Inner {
                     return Ok(session);
                 }
                 // It died on its way here, and so may those that are idle.
-                while waiting.place.is_none() {
+                while waiting.receiver.is_none() {
                     match self.queue.take() {
                         Taken::Idle(session) => {
                             if let Some(session) = self.usable(session) {
                                 return Ok(session);
                             }
                         }
-                        Taken::Wait(place, _) => waiting.place = Some(place),
+                        Taken::Wait(receiver, _) => waiting.receiver = Some(receiver),
                     }
                 }
                 self.want_more();
             }
         });
-        let served = self.deadlines.within(asked, patience, work).await;
-        let now = Instant::now();
-        let waited = now.saturating_duration_since(asked);
+        let begun = Instant::now();
+        let served = self.deadlines.within(begun, patience, work).await;
+        let now_ns = self.clock.now_ns();
+        let waited_ns = now_ns.saturating_sub(asked_ns);
+        let waited = Duration::from_nanos(waited_ns);
         match served {
             Some(Ok(session)) => {
-                self.stats.wait.note_time(waited);
-                Ok(self.hand_out(session, place, self.clock.at_ns(now.into_std())))
+                self.stats.wait.note(waited_ns);
+                Ok(self.hand_out(session, place, now_ns))
             }
             Some(Err(Some(error))) => {
                 one(&self.stats.timeouts);
@@ -351,25 +353,29 @@ impl Inner {
 /// A caller in the queue. One that goes away gives back what it was just handed.
 struct Waiting<'a> {
     inner: &'a Inner,
-    place: Option<Place<Box<Session>, ConnectError>>,
+    receiver: Option<oneshot::Receiver<Result<Box<Session>, ConnectError>>>,
 }
 
 impl Waiting<'_> {
     /// `Err(None)`: nobody will serve it.
     async fn served(&mut self) -> Result<Box<Session>, Option<ConnectError>> {
-        let Some(place) = &mut self.place else {
+        let Some(receiver) = &mut self.receiver else {
             return Err(None);
         };
-        let served = place.served().await;
-        self.place = None;
-        served.ok_or(None)?.map_err(Some)
+        let served = receiver.await;
+        self.receiver = None;
+        match served {
+            Ok(Ok(session)) => Ok(session),
+            Ok(Err(error)) => Err(Some(error)),
+            Err(_) => Err(None),
+        }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if let Some(mut place) = self.place.take()
-            && let Some(session) = self.inner.queue.leave(&mut place)
+        if let Some(mut receiver) = self.receiver.take()
+            && let Some(session) = self.inner.queue.leave(&mut receiver)
         {
             self.inner.put(session);
         }

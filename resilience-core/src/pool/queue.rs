@@ -2,14 +2,12 @@
 //!
 //! One lock over all three, held for a few instructions: what is idle is counted
 //! with what is out, so the limit holds at every instant, also while it
-//! changes. Callers are served in the order in which they came. Whoever is next is
-//! taken out of the queue under the lock and woken after it: to wake a task may wake a
-//! thread, and meanwhile everybody would wait for the lock. Knows nothing of
+//! changes. Callers are served in the order in which they came. Knows nothing of
 //! PostgreSQL.
 
 use std::collections::VecDeque;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 /// How many there may be.
@@ -47,40 +45,19 @@ struct State<T, E> {
     ending: u32,
     /// The one that was used last is at the back, and goes out first.
     idle: VecDeque<T>,
-    /// Some may have been given up: their receiver is closed.
-    waiting: VecDeque<Waiting<T, E>>,
+    /// Some may have been given up: their receiver is gone.
+    waiting: VecDeque<oneshot::Sender<Result<T, E>>>,
     /// How many have not.
     alive: u32,
-    /// The number of the next one.
-    next: u64,
-}
-
-#[derive(Debug)]
-struct Waiting<T, E> {
-    number: u64,
-    sender: oneshot::Sender<Result<T, E>>,
-}
-
-/// A caller's place in the queue. To be handed to [`Queue::leave`] if it is given up.
-#[derive(Debug)]
-pub(super) struct Place<T, E> {
-    number: u64,
-    receiver: oneshot::Receiver<Result<T, E>>,
-}
-
-impl<T, E> Place<T, E> {
-    /// What it was handed; `None`: nobody will serve it.
-    pub(super) async fn served(&mut self) -> Option<Result<T, E>> {
-        (&mut self.receiver).await.ok()
-    }
 }
 
 /// What there is for a caller.
 #[derive(Debug)]
 pub(super) enum Taken<T, E> {
     Idle(T),
-    /// Nothing now. And whether there is room for one more to be made.
-    Wait(Place<T, E>, bool),
+    /// Nothing now. To be handed to [`Queue::leave`] if it is given up. And whether
+    /// there is room for one more to be made.
+    Wait(oneshot::Receiver<Result<T, E>>, bool),
 }
 
 /// What became of something that was given back.
@@ -90,13 +67,6 @@ pub(super) enum Given<T> {
     Kept,
     /// There is no use for it: it is to be ended, and counts until it is.
     End(T),
-}
-
-/// Where it goes among the idle ones.
-#[derive(Clone, Copy, Debug)]
-enum Used {
-    JustNow,
-    LongAgo,
 }
 
 /// Counts of one moment.
@@ -129,7 +99,6 @@ impl<T, E> Queue<T, E> {
                 idle: VecDeque::new(),
                 waiting: VecDeque::new(),
                 alive: 0,
-                next: 0,
             }),
         }
     }
@@ -142,68 +111,51 @@ impl<T, E> Queue<T, E> {
             return Taken::Idle(idle);
         }
         let (sender, receiver) = oneshot::channel();
-        let number = state.next;
-        state.next += 1;
-        state.waiting.push_back(Waiting { number, sender });
+        state.waiting.push_back(sender);
         state.alive += 1;
         let room = state.open < state.limits.total();
-        Taken::Wait(Place { number, receiver }, room)
+        Taken::Wait(receiver, room)
     }
 
     /// Leaves the queue; what was handed over just then.
-    pub(super) fn leave(&self, place: &mut Place<T, E>) -> Option<T> {
+    pub(super) fn leave(&self, receiver: &mut oneshot::Receiver<Result<T, E>>) -> Option<T> {
         let mut state = self.state.lock();
-        // From here on nothing can be handed to it: who tries serves the next one.
-        place.receiver.close();
-        if let Ok(sent) = place.receiver.try_recv() {
-            return sent.ok();
+        receiver.close();
+        match receiver.try_recv() {
+            // What is sent is sent under the lock, so this is one or the other.
+            Ok(sent) => sent.ok(),
+            Err(_) => {
+                state.alive -= 1;
+                state.forget_the_gone();
+                None
+            }
         }
-        // Numbers grow from the front. One that was taken out of the queue to be served
-        // counts no longer.
-        let front = state.waiting.front();
-        if front.is_some_and(|front| front.number <= place.number) {
-            state.alive -= 1;
-            state.forget_the_gone();
-        }
-        None
     }
 
     /// Gives back what a caller had. `keep`: it can be used again.
     pub(super) fn give_back(&self, item: T, keep: bool) -> Given<T> {
         let mut state = self.state.lock();
-        if !keep {
+        if !keep || state.is_over() {
             return state.end(item);
         }
-        self.hand_on(state, item, Used::JustNow)
+        state.hand_on(item)
     }
 
     /// Puts back what was taken out with [`take_idle`](Self::take_idle), where it
     /// goes out last.
     pub(super) fn put_back(&self, item: T) -> Given<T> {
-        self.hand_on(self.state.lock(), item, Used::LongAgo)
-    }
-
-    fn hand_on(&self, mut state: MutexGuard<'_, State<T, E>>, item: T, used: Used) -> Given<T> {
+        let mut state = self.state.lock();
         if state.is_over() {
             return state.end(item);
         }
-        match state.next_waiting() {
-            None => state.lay_down(item, used),
-            Some(next) => {
-                drop(state);
-                self.hand_to(next, item, used)
-            }
+        if state.alive > 0 {
+            return state.hand_on(item);
         }
-    }
-
-    /// Serves a caller that was taken out of the queue, or else the next one.
-    fn hand_to(&self, caller: oneshot::Sender<Result<T, E>>, item: T, used: Used) -> Given<T> {
-        match caller.send(Ok(item)) {
-            Ok(()) => Given::Kept,
-            // It has left meanwhile.
-            Err(Ok(back)) => self.hand_on(self.state.lock(), back, used),
-            Err(Err(_)) => unreachable!("an item was sent"),
+        if state.idle.len() >= state.limits.pool_size as usize {
+            return state.end(item);
         }
+        state.idle.push_front(item);
+        Given::Kept
     }
 
     /// Takes the idle ones out for which `chosen` says so; they count until
@@ -234,7 +186,10 @@ impl<T, E> Queue<T, E> {
     pub(super) fn made(&self, item: T) -> Given<T> {
         let mut state = self.state.lock();
         state.making -= 1;
-        self.hand_on(state, item, Used::JustNow)
+        if state.is_over() {
+            return state.end(item);
+        }
+        state.hand_on(item)
     }
 
     /// What was reserved cannot be made. `error`: nor will it be soon; it goes to all
@@ -249,12 +204,10 @@ impl<T, E> Queue<T, E> {
         if let Some(error) = error
             && state.open == 0
         {
-            state.alive = 0;
-            let all = std::mem::take(&mut state.waiting);
-            drop(state);
-            for waiting in all {
-                let _ = waiting.sender.send(Err(error.clone()));
+            for waiting in std::mem::take(&mut state.waiting) {
+                let _ = waiting.send(Err(error.clone()));
             }
+            state.alive = 0;
         }
     }
 
@@ -305,27 +258,25 @@ impl<T, E> Queue<T, E> {
 }
 
 impl<T, E> State<T, E> {
-    /// Takes out who is to be served next.
-    fn next_waiting(&mut self) -> Option<oneshot::Sender<Result<T, E>>> {
-        while let Some(Waiting { sender, .. }) = self.waiting.pop_front() {
-            // Closed under the lock, and then counted, by `leave`.
-            if !sender.is_closed() {
-                self.alive -= 1;
-                return Some(sender);
+    fn hand_on(&mut self, item: T) -> Given<T> {
+        let mut item = item;
+        while let Some(waiting) = self.waiting.pop_front() {
+            match waiting.send(Ok(item)) {
+                Ok(()) => {
+                    self.alive -= 1;
+                    return Given::Kept;
+                }
+                // Given up, and counted by `leave`.
+                Err(Ok(back)) => item = back,
+                Err(Err(_)) => unreachable!("an item was sent"),
             }
         }
-        None
-    }
-
-    fn lay_down(&mut self, item: T, used: Used) -> Given<T> {
-        if self.idle.len() >= self.limits.pool_size as usize {
-            return self.end(item);
+        if self.idle.len() < self.limits.pool_size as usize {
+            self.idle.push_back(item);
+            Given::Kept
+        } else {
+            self.end(item)
         }
-        match used {
-            Used::JustNow => self.idle.push_back(item),
-            Used::LongAgo => self.idle.push_front(item),
-        }
-        Given::Kept
     }
 
     /// Whether there are more than there may be, apart from those that are ending.
@@ -341,10 +292,212 @@ impl<T, E> State<T, E> {
     /// Keeps the queue as long as those that wait, give or take as many.
     fn forget_the_gone(&mut self) {
         if self.waiting.len() > 2 * self.alive as usize + 16 {
-            self.waiting.retain(|waiting| !waiting.sender.is_closed());
+            self.waiting.retain(|waiting| !waiting.is_closed());
         }
     }
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type TestQueue = Queue<u32, &'static str>;
+
+    fn queue(pool_size: u32, max_overflow: u32) -> TestQueue {
+        Queue::new(Limits {
+            pool_size,
+            max_overflow,
+        })
+    }
+
+    /// A caller that found nothing.
+    fn wait(queue: &TestQueue) -> oneshot::Receiver<Result<u32, &'static str>> {
+        match queue.take() {
+            Taken::Wait(receiver, _) => receiver,
+            Taken::Idle(item) => panic!("{item} was idle"),
+        }
+    }
+
+    #[test]
+    fn callers_are_served_in_the_order_in_which_they_came() {
+        let queue = queue(1, 1);
+        let (mut first, mut second) = (wait(&queue), wait(&queue));
+        assert!(queue.reserve(4));
+        assert!(queue.reserve(4));
+        assert!(!queue.reserve(4), "the limit");
+        assert_eq!(queue.made(1), Given::Kept);
+        assert_eq!(queue.made(2), Given::Kept);
+        assert_eq!(first.try_recv(), Ok(Ok(1)));
+        assert_eq!(second.try_recv(), Ok(Ok(2)));
+    }
+
+    #[test]
+    fn what_is_beyond_the_size_is_ended_when_nobody_waits_for_it() {
+        let queue = queue(1, 1);
+        let _callers = (wait(&queue), wait(&queue));
+        assert!(queue.reserve(4) && queue.reserve(4));
+        assert_eq!((queue.made(1), queue.made(2)), (Given::Kept, Given::Kept));
+        assert_eq!(queue.give_back(1, true), Given::Kept);
+        assert_eq!(queue.give_back(2, true), Given::End(2));
+        assert_eq!(queue.counts().open, 2, "until it is gone");
+        queue.ended(true);
+        assert_eq!((queue.counts().open, queue.counts().idle), (1, 1));
+    }
+
+    #[test]
+    fn one_that_is_ending_makes_no_other_one_surplus() {
+        let queue = queue(2, 0);
+        let _callers = (wait(&queue), wait(&queue));
+        assert!(queue.reserve(4) && queue.reserve(4));
+        assert_eq!((queue.made(1), queue.made(2)), (Given::Kept, Given::Kept));
+        let one = Limits {
+            pool_size: 1,
+            max_overflow: 0,
+        };
+        assert!(queue.resize(one).is_empty());
+        assert_eq!(queue.give_back(1, true), Given::End(1));
+        assert_eq!(queue.give_back(2, true), Given::Kept);
+    }
+
+    #[test]
+    fn what_is_handed_to_a_caller_that_leaves_comes_back() {
+        let queue = queue(1, 0);
+        let mut caller = wait(&queue);
+        assert!(queue.reserve(4));
+        assert_eq!(queue.made(7), Given::Kept);
+        assert_eq!(queue.leave(&mut caller), Some(7));
+        assert_eq!(queue.give_back(7, true), Given::Kept);
+        assert_eq!(queue.counts().idle, 1);
+    }
+
+    #[test]
+    fn callers_that_left_leave_no_trace_in_the_queue() {
+        let queue = queue(1, 0);
+        for _ in 0..1_000 {
+            let mut caller = wait(&queue);
+            assert_eq!(queue.leave(&mut caller), None);
+        }
+        assert!(queue.state.lock().waiting.len() < 20);
+        assert!(!queue.is_wanted());
+        assert!(!queue.reserve(4), "nobody wants one");
+    }
+
+    #[test]
+    fn an_error_reaches_those_who_wait_only_if_there_is_nothing_else_to_wait_for() {
+        let queue = queue(2, 0);
+        let mut first = wait(&queue);
+        assert!(queue.reserve(1));
+        assert_eq!(queue.made(1), Given::Kept);
+        assert_eq!(first.try_recv(), Ok(Ok(1)));
+        let mut second = wait(&queue);
+        assert!(queue.reserve(1));
+        queue.not_made(Some("auth"));
+        assert!(second.try_recv().is_err(), "1 may come back");
+        assert_eq!(queue.give_back(1, false), Given::End(1));
+        queue.ended(true);
+        assert!(queue.reserve(1));
+        queue.not_made(Some("auth"));
+        assert_eq!(second.try_recv(), Ok(Err("auth")));
+        assert_eq!(queue.counts().waiting, 0);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Take,
+        Leave(usize),
+        Give(usize, bool),
+        Reserve(u32),
+        Make,
+        Fail,
+        Ended,
+        Resize(u32, u32),
+        TakeIdle,
+        PutBack,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => Just(Step::Take),
+            1 => any::<usize>().prop_map(Step::Leave),
+            3 => (any::<usize>(), any::<bool>()).prop_map(|(which, keep)| Step::Give(which, keep)),
+            4 => (1u32..5).prop_map(Step::Reserve),
+            4 => Just(Step::Make),
+            1 => Just(Step::Fail),
+            3 => Just(Step::Ended),
+            1 => (1u32..6, 0u32..4).prop_map(|(size, overflow)| Step::Resize(size, overflow)),
+            1 => Just(Step::TakeIdle),
+            1 => Just(Step::PutBack),
+        ]
+    }
+
+    proptest! {
+        // Never above the limit, and never a lost slot.
+        #[test]
+        fn nothing_is_made_above_the_limit_and_nothing_is_lost(
+            steps in prop::collection::vec(step(), 1..300),
+        ) {
+            let queue = queue(3, 1);
+            let (mut waiting, mut out, mut ending, mut checked) = (vec![], vec![], 0u32, vec![]);
+            let (mut making, mut next) = (0u32, 0u32);
+            for step in steps {
+                match step {
+                    Step::Take => match queue.take() {
+                        Taken::Idle(item) => out.push(item),
+                        Taken::Wait(receiver, _) => waiting.push(receiver),
+                    },
+                    Step::Leave(which) if !waiting.is_empty() => {
+                        let mut receiver = waiting.swap_remove(which % waiting.len());
+                        out.extend(queue.leave(&mut receiver));
+                    }
+                    Step::Give(which, keep) if !out.is_empty() => {
+                        let item = out.swap_remove(which % out.len());
+                        ending += u32::from(queue.give_back(item, keep) != Given::Kept);
+                    }
+                    Step::Reserve(at_once) => {
+                        let before = queue.counts();
+                        if queue.reserve(at_once) {
+                            making += 1;
+                            prop_assert!(before.open < before.limits.total());
+                            prop_assert!(before.making < at_once);
+                        }
+                    }
+                    Step::Make if making > 0 => {
+                        making -= 1;
+                        next += 1;
+                        ending += u32::from(queue.made(next) != Given::Kept);
+                    }
+                    Step::Fail if making > 0 => {
+                        making -= 1;
+                        queue.not_made(None);
+                    }
+                    Step::Ended if ending > 0 => {
+                        ending -= 1;
+                        queue.ended(true);
+                    }
+                    Step::Resize(pool_size, max_overflow) => {
+                        let surplus = queue.resize(Limits { pool_size, max_overflow });
+                        ending += u32::try_from(surplus.len()).unwrap();
+                    }
+                    Step::TakeIdle => checked.extend(queue.take_idle(|item| item % 2 == 0)),
+                    Step::PutBack => for item in checked.drain(..) {
+                        ending += u32::from(queue.put_back(item) != Given::Kept);
+                    },
+                    _ => {}
+                }
+                // Whoever was served has it.
+                waiting.retain_mut(|receiver| match receiver.try_recv() {
+                    Ok(Ok(item)) => { out.push(item); false }
+                    _ => true,
+                });
+                let counts = queue.counts();
+                let accounted = out.len() + checked.len() + counts.idle as usize;
+                prop_assert_eq!(counts.open as usize, accounted + (making + ending) as usize);
+                prop_assert_eq!((counts.making, counts.ending), (making, ending));
+                prop_assert_eq!(counts.waiting as usize, waiting.len());
+                prop_assert!(counts.idle <= counts.limits.pool_size);
+                prop_assert!(counts.waiting == 0 || counts.idle == 0);
+            }
+        }
+    }
+}
