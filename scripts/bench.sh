@@ -26,6 +26,12 @@ for ((round = 1; round <= rounds; round++)); do
         cat "$reports/round-$round.log" >&2
         exit 1
     }
+    mkdir -p "$reports/round-$round"
+    cargo bench --quiet -p resilience-peers --bench turns -- "$@" \
+        >"$reports/round-$round/turns.json" 2>>"$reports/round-$round.log" || {
+        cat "$reports/round-$round.log" >&2
+        exit 1
+    }
     # Rows that could not be measured.
     grep '^SKIP' "$reports/round-$round.log" >&2 || true
 done

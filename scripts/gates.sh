@@ -107,7 +107,7 @@ fi
 # Whether they run, not how fast: the dev profile spares a second build of
 # everything, and so do the workspace's features. `make bench` measures.
 gate "benches, one round each" cargo bench --quiet --workspace --all-features --profile dev \
-    --bench rows --bench allocations -- --test
+    --bench rows --bench turns --bench allocations -- --test
 # Without PostgreSQL that gate leaves out the rows of the pool.
 postgres_there || skip "benches of the pool, one round each" "PostgreSQL is missing"
 # Likewise: whether the outages run, what they find is for `make chaos` to say.

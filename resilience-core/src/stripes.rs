@@ -4,6 +4,7 @@
 //! are stripes and write it with plain stores: no other thread ever does, and a
 //! locked add costs three times as much. Later threads share what is left and
 //! pay for the locked add. A thread that ends leaves its stripe to the next.
+//! What a pool counts is counted so as well.
 
 use std::cell::Cell;
 

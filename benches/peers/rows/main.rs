@@ -2,7 +2,8 @@
 //!
 //! Wall time is noisy, so a round is short and the members of a row are measured
 //! one after the other; `scripts/bench.sh` makes several rounds, and the summary
-//! takes the median of each member over them.
+//! takes the median of each member over them. Rows that this does not decide are in
+//! `turns/`.
 //!
 //! Each number is nanoseconds a call and thread (in `pool_*` and `fallback_*` what each row says). In all of them, ours, peers and
 //! floors alike, is criterion's loop: an increment, a compare and an opaque use of

@@ -1,6 +1,11 @@
 //! A connection in the hands of a caller.
 
-use std::{future::Future, panic::Location, sync::Arc};
+use std::{
+    future::Future,
+    panic::Location,
+    pin::{Pin, pin},
+    sync::Arc,
+};
 
 use tokio_postgres::{
     CopyInSink, Row, SimpleQueryMessage,
@@ -62,11 +67,14 @@ impl Connection {
             .expect("a connection has its session until it is dropped")
     }
 
+    // Work is pinned by those who begin it. Handed down as it is, it would be copied
+    // from each function to the next, and each would have room for two of it.
+
     async fn run<T>(
         &self,
         place: &'static Location<'static>,
         text: Option<&str>,
-        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+        work: Pin<&mut impl Future<Output = Result<T, tokio_postgres::Error>>>,
     ) -> Result<T, QueryError> {
         operation::run(&self.inner, self.session(), place, text, work).await
     }
@@ -75,7 +83,9 @@ impl Connection {
         &self,
         place: &'static Location<'static>,
         text: &str,
-        work: impl Future<Output = Result<tokio_postgres::Statement, tokio_postgres::Error>>,
+        work: Pin<
+            &mut impl Future<Output = Result<tokio_postgres::Statement, tokio_postgres::Error>>,
+        >,
     ) -> Result<tokio_postgres::Statement, QueryError> {
         operation::prepare(&self.inner, self.session(), place, text, work).await
     }
@@ -84,7 +94,7 @@ impl Connection {
         &'a self,
         place: &'static Location<'static>,
         text: Option<&'a str>,
-        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+        work: Pin<&mut impl Future<Output = Result<T, tokio_postgres::Error>>>,
     ) -> Result<(Operation<'a>, T), QueryError> {
         operation::begin(&self.inner, self.session(), place, text, work).await
     }
@@ -107,9 +117,11 @@ impl Connection {
         statement: &'a T,
         parameters: Parameters<'a>,
     ) -> impl Future<Output = Result<Vec<Row>, QueryError>> + Send + 'a {
-        let (place, client) = (Location::caller(), &self.session().client);
-        let work = client.query(statement.inner(), parameters);
-        self.run(place, statement.text(), work)
+        let place = Location::caller();
+        async move {
+            let work = pin!(self.session().client.query(statement.inner(), parameters));
+            self.run(place, statement.text(), work).await
+        }
     }
 
     /// The one row of a statement.
@@ -123,9 +135,15 @@ impl Connection {
         statement: &'a T,
         parameters: Parameters<'a>,
     ) -> impl Future<Output = Result<Row, QueryError>> + Send + 'a {
-        let (place, client) = (Location::caller(), &self.session().client);
-        let work = client.query_one(statement.inner(), parameters);
-        self.run(place, statement.text(), work)
+        let place = Location::caller();
+        async move {
+            let work = pin!(
+                self.session()
+                    .client
+                    .query_one(statement.inner(), parameters)
+            );
+            self.run(place, statement.text(), work).await
+        }
     }
 
     /// The row of a statement, or none.
@@ -139,9 +157,15 @@ impl Connection {
         statement: &'a T,
         parameters: Parameters<'a>,
     ) -> impl Future<Output = Result<Option<Row>, QueryError>> + Send + 'a {
-        let (place, client) = (Location::caller(), &self.session().client);
-        let work = client.query_opt(statement.inner(), parameters);
-        self.run(place, statement.text(), work)
+        let place = Location::caller();
+        async move {
+            let work = pin!(
+                self.session()
+                    .client
+                    .query_opt(statement.inner(), parameters)
+            );
+            self.run(place, statement.text(), work).await
+        }
     }
 
     /// The rows of a statement as they come. Dropped before its end, it has the
@@ -162,9 +186,13 @@ impl Connection {
         I: IntoIterator<Item = P> + Send + 'a,
         I::IntoIter: ExactSizeIterator + Send,
     {
-        let (place, client) = (Location::caller(), &self.session().client);
-        let work = client.query_raw(statement.inner(), parameters);
+        let place = Location::caller();
         async move {
+            let work = pin!(
+                self.session()
+                    .client
+                    .query_raw(statement.inner(), parameters)
+            );
             let (operation, rows) = self.begin(place, statement.text(), work).await?;
             Ok(RowStream::new(operation, rows))
         }
@@ -183,9 +211,11 @@ impl Connection {
         statement: &'a T,
         parameters: Parameters<'a>,
     ) -> impl Future<Output = Result<u64, QueryError>> + Send + 'a {
-        let (place, client) = (Location::caller(), &self.session().client);
-        let work = client.execute(statement.inner(), parameters);
-        self.run(place, statement.text(), work)
+        let place = Location::caller();
+        async move {
+            let work = pin!(self.session().client.execute(statement.inner(), parameters));
+            self.run(place, statement.text(), work).await
+        }
     }
 
     /// Runs statements parted by semicolons, without parameters.
@@ -198,8 +228,11 @@ impl Connection {
         &'a self,
         script: &'a str,
     ) -> impl Future<Output = Result<(), QueryError>> + Send + 'a {
-        let (place, client) = (Location::caller(), &self.session().client);
-        self.run(place, Some(script), client.batch_execute(script))
+        let place = Location::caller();
+        async move {
+            let work = pin!(self.session().client.batch_execute(script));
+            self.run(place, Some(script), work).await
+        }
     }
 
     /// The same, with the rows as text.
@@ -212,8 +245,11 @@ impl Connection {
         &'a self,
         script: &'a str,
     ) -> impl Future<Output = Result<Vec<SimpleQueryMessage>, QueryError>> + Send + 'a {
-        let (place, client) = (Location::caller(), &self.session().client);
-        self.run(place, Some(script), client.simple_query(script))
+        let place = Location::caller();
+        async move {
+            let work = pin!(self.session().client.simple_query(script));
+            self.run(place, Some(script), work).await
+        }
     }
 
     // ── prepared ─────────────────────────────────────────────────────────
@@ -228,9 +264,9 @@ impl Connection {
         &'a self,
         text: &'a str,
     ) -> impl Future<Output = Result<Prepared, QueryError>> + Send + 'a {
-        let (place, client) = (Location::caller(), &self.session().client);
-        let work = client.prepare(text);
+        let place = Location::caller();
         async move {
+            let work = pin!(self.session().client.prepare(text));
             let statement = self.run_preparing(place, text, work).await?;
             Ok(Prepared::new(statement, text))
         }
@@ -247,16 +283,16 @@ impl Connection {
         text: &'a str,
         types: &'a [Type],
     ) -> impl Future<Output = Result<Prepared, QueryError>> + Send + 'a {
-        let (place, client) = (Location::caller(), &self.session().client);
-        let work = client.prepare_typed(text, types);
+        let place = Location::caller();
         async move {
+            let work = pin!(self.session().client.prepare_typed(text, types));
             let statement = self.run_preparing(place, text, work).await?;
             Ok(Prepared::new(statement, text))
         }
     }
 
     /// Prepares a statement, or finds it prepared by an earlier user of this
-    /// connection.
+    /// connection. One that is found is not sent, and so neither timed nor counted.
     ///
     /// For a bounded number of texts: each stays prepared as long as the
     /// connection lives.
@@ -269,9 +305,9 @@ impl Connection {
         &'a self,
         text: &'a str,
     ) -> impl Future<Output = Result<Prepared, QueryError>> + Send + 'a {
-        let (place, client) = (Location::caller(), &self.session().client);
-        let work = client.prepare_cached(text);
+        let place = Location::caller();
         async move {
+            let work = pin!(self.session().client.prepare_cached(text));
             let statement = self.run_preparing(place, text, work).await?;
             Ok(Prepared::new(statement, text))
         }
@@ -294,9 +330,9 @@ impl Connection {
         T: ?Sized + Sql,
         U: bytes::Buf + Send + 'static,
     {
-        let (place, client) = (Location::caller(), &self.session().client);
-        let work = client.copy_in(statement.inner());
+        let place = Location::caller();
         async move {
+            let work = pin!(self.session().client.copy_in(statement.inner()));
             let sink = self.run(place, statement.text(), work).await?;
             // Its end is not seen from here: an answer may be outstanding when
             // the connection is returned.
@@ -316,9 +352,9 @@ impl Connection {
         &'a self,
         statement: &'a T,
     ) -> impl Future<Output = Result<CopyOutStream<'a>, QueryError>> + Send + 'a {
-        let (place, client) = (Location::caller(), &self.session().client);
-        let work = client.copy_out(statement.inner());
+        let place = Location::caller();
         async move {
+            let work = pin!(self.session().client.copy_out(statement.inner()));
             let (operation, data) = self.begin(place, statement.text(), work).await?;
             Ok(CopyOutStream::new(operation, data))
         }

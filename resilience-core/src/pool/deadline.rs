@@ -8,7 +8,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -22,8 +22,9 @@ use tokio::{
 /// So many timers are kept; more are dropped.
 const MOST_KEPT: usize = 64;
 
-/// Timers that are set and not waited for.
+/// Timers that are set and not waited for. On cache lines of its own, as the queue.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub(super) struct Deadlines(Mutex<Vec<Timer>>);
 
 #[derive(Debug)]
@@ -34,14 +35,13 @@ struct Timer {
 }
 
 impl Deadlines {
-    /// What `work` gives, if it does within `limit`.
+    /// What `work` gives, if it does within `limit` of `begun`, which was just now.
     pub(super) async fn within<T>(
         &self,
+        begun: Instant,
         limit: Duration,
-        work: impl Future<Output = T>,
+        mut work: Pin<&mut impl Future<Output = T>>,
     ) -> Option<T> {
-        let mut work = pin!(work);
-        let begun = Instant::now();
         // For ever is thirty years, as with tokio's own.
         let deadline = begun
             .checked_add(limit)
@@ -108,7 +108,7 @@ impl Drop for Lent<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
+    use std::{future::pending, pin::pin};
 
     use super::*;
 
@@ -116,6 +116,15 @@ mod tests {
 
     async fn after(time: Duration) {
         tokio::time::sleep(time).await;
+    }
+
+    async fn within<T>(
+        deadlines: &Deadlines,
+        limit: Duration,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        let work = pin!(work);
+        deadlines.within(Instant::now(), limit, work).await
     }
 
     fn kept(deadlines: &Deadlines) -> usize {
@@ -126,7 +135,7 @@ mod tests {
     async fn what_is_done_in_time_is_given_and_its_timer_kept_for_the_next() {
         let deadlines = Deadlines::default();
         for _ in 0..5 {
-            let done = deadlines.within(SECOND, after(SECOND / 4)).await;
+            let done = within(&deadlines, SECOND, after(SECOND / 4)).await;
             assert_eq!((done, kept(&deadlines)), (Some(()), 1));
         }
     }
@@ -136,9 +145,9 @@ mod tests {
         let deadlines = Deadlines::default();
         // Set for earlier, for later, and gone off long ago.
         for limit in [SECOND, SECOND * 3, SECOND / 2, SECOND * 2] {
-            assert_eq!(deadlines.within(limit, after(limit / 3)).await, Some(()));
+            assert_eq!(within(&deadlines, limit, after(limit / 3)).await, Some(()));
             let begun = Instant::now();
-            assert_eq!(deadlines.within(limit, pending::<()>()).await, None);
+            assert_eq!(within(&deadlines, limit, pending::<()>()).await, None);
             assert_eq!(begun.elapsed(), limit);
             after(SECOND * 5).await;
         }
@@ -151,7 +160,7 @@ mod tests {
         let waits: Vec<_> = (0..200)
             .map(|_| {
                 let deadlines = std::sync::Arc::clone(&deadlines);
-                tokio::spawn(async move { deadlines.within(SECOND, pending::<()>()).await })
+                tokio::spawn(async move { within(&deadlines, SECOND, pending::<()>()).await })
             })
             .collect();
         for wait in waits {
@@ -169,7 +178,7 @@ mod tests {
                 .start_paused(true)
                 .build()
                 .unwrap();
-            let wait = deadlines.within(SECOND, pending::<()>());
+            let wait = within(&deadlines, SECOND, pending::<()>());
             assert_eq!(runtime.block_on(wait), None);
         }
         assert_eq!(kept(&deadlines), 1);
@@ -178,7 +187,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_wait_that_is_dropped_gives_its_timer_back() {
         let deadlines = Deadlines::default();
-        let wait = deadlines.within(SECOND, pending::<()>());
+        let wait = within(&deadlines, SECOND, pending::<()>());
         assert!(tokio::time::timeout(SECOND / 2, wait).await.is_err());
         assert_eq!(kept(&deadlines), 1);
     }
@@ -186,7 +195,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn for_ever_is_no_overflow() {
         let deadlines = Deadlines::default();
-        let done = deadlines.within(Duration::MAX, after(SECOND)).await;
+        let done = within(&deadlines, Duration::MAX, after(SECOND)).await;
         assert_eq!(done, Some(()));
     }
 }

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     panic::Location,
+    pin::pin,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -13,7 +14,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 
 use super::{
     connection::Connection,
@@ -103,7 +104,7 @@ impl Inner {
                 Taken::Idle(session) => {
                     if let Some(session) = self.usable(session) {
                         self.stats.wait.note(0);
-                        return Ok(self.hand_out(session, place));
+                        return Ok(self.hand_out(session, place, self.clock.now_ns()));
                     }
                 }
                 Taken::Wait(receiver, room) => {
@@ -113,7 +114,7 @@ impl Inner {
                         self.want_more();
                     }
                     let waiting = Waiting {
-                        inner: Arc::clone(self),
+                        inner: self,
                         receiver: Some(receiver),
                     };
                     return self.wait(waiting, place).await;
@@ -124,12 +125,12 @@ impl Inner {
 
     async fn wait(
         self: &Arc<Self>,
-        mut waiting: Waiting,
+        mut waiting: Waiting<'_>,
         place: &'static Location<'static>,
     ) -> Result<Connection, PoolError> {
         let asked_ns = self.clock.now_ns();
         let patience = self.settings.load().wait;
-        let work = async {
+        let work = pin!(async {
             loop {
                 let session = waiting.served().await?;
                 if let Some(session) = self.usable(session) {
@@ -148,14 +149,16 @@ impl Inner {
                 }
                 self.want_more();
             }
-        };
-        let served = self.deadlines.within(patience, work).await;
-        let waited_ns = self.clock.now_ns().saturating_sub(asked_ns);
+        });
+        let begun = Instant::now();
+        let served = self.deadlines.within(begun, patience, work).await;
+        let now_ns = self.clock.now_ns();
+        let waited_ns = now_ns.saturating_sub(asked_ns);
         let waited = Duration::from_nanos(waited_ns);
         match served {
             Some(Ok(session)) => {
                 self.stats.wait.note(waited_ns);
-                Ok(self.hand_out(session, place))
+                Ok(self.hand_out(session, place, now_ns))
             }
             Some(Err(Some(error))) => {
                 one(&self.stats.timeouts);
@@ -237,8 +240,9 @@ impl Inner {
         self: &Arc<Self>,
         session: Box<Session>,
         place: &'static Location<'static>,
+        now_ns: u64,
     ) -> Connection {
-        session.desk.take(place, self.clock.now_ns());
+        session.desk.take(place, now_ns);
         Connection::new(Arc::clone(self), session)
     }
 
@@ -246,21 +250,25 @@ impl Inner {
 
     /// A caller is done with it.
     pub(super) fn give_back(self: &Arc<Self>, session: Box<Session>) {
-        let (held_ns, late) = session.desk.leave(self.clock.now_ns());
+        let now_ns = self.clock.now_ns();
+        let (held_ns, late) = session.desk.leave(now_ns);
         self.stats.usage.note(held_ns);
         if let Some(overdue) = late {
             report::late_return(self, &overdue);
         }
         if session.desk.is_clean() || session.is_closed() {
-            self.put(session);
+            self.put_at(session, now_ns);
         } else if let Some(runtime) = self.runtime.get() {
             runtime.spawn(Arc::clone(self).clean_and_put(session));
         }
     }
 
     /// Puts a clean one back, or ends it if it is old.
-    pub(super) fn put(self: &Arc<Self>, mut session: Box<Session>) {
-        let now_ns = self.clock.now_ns();
+    pub(super) fn put(&self, session: Box<Session>) {
+        self.put_at(session, self.clock.now_ns());
+    }
+
+    fn put_at(&self, mut session: Box<Session>, now_ns: u64) {
         let is_closed = session.is_closed();
         if is_closed {
             self.gate.suspect();
@@ -343,12 +351,12 @@ impl Inner {
 }
 
 /// A caller in the queue. One that goes away gives back what it was just handed.
-struct Waiting {
-    inner: Arc<Inner>,
+struct Waiting<'a> {
+    inner: &'a Inner,
     receiver: Option<oneshot::Receiver<Result<Box<Session>, ConnectError>>>,
 }
 
-impl Waiting {
+impl Waiting<'_> {
     /// `Err(None)`: nobody will serve it.
     async fn served(&mut self) -> Result<Box<Session>, Option<ConnectError>> {
         let Some(receiver) = &mut self.receiver else {
@@ -364,7 +372,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if let Some(mut receiver) = self.receiver.take()
             && let Some(session) = self.inner.queue.leave(&mut receiver)

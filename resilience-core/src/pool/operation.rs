@@ -1,6 +1,15 @@
 //! One statement: timed, within a deadline, and cancelled if it is given up.
 
-use std::{future::Future, panic::Location, sync::Arc, time::Instant};
+use std::{
+    future::{Future, poll_fn},
+    panic::Location,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use tokio::time::Instant;
 
 use super::{
     clean, desk::Desk, error::QueryError, inner::Inner, report, session::Session, statement,
@@ -16,6 +25,8 @@ pub(super) struct Operation<'a> {
     place: &'static Location<'static>,
     text: Option<&'a str>,
     begun: Instant,
+    /// What takes longer is logged.
+    slow: Option<Duration>,
     finished: bool,
 }
 
@@ -25,30 +36,30 @@ pub(super) async fn run<T>(
     session: &Session,
     place: &'static Location<'static>,
     text: Option<&str>,
-    work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    work: Pin<&mut impl Future<Output = Result<T, tokio_postgres::Error>>>,
 ) -> Result<T, QueryError> {
     let (operation, answer) = begin(inner, session, place, text, work).await?;
     operation.finish();
     Ok(answer)
 }
 
-/// Has a statement of the caller's prepared.
+/// Has a statement of the caller's prepared, or found.
 pub(super) async fn prepare<T>(
     inner: &Arc<Inner>,
     session: &Session,
     place: &'static Location<'static>,
     text: &str,
-    work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    mut work: Pin<&mut impl Future<Output = Result<T, tokio_postgres::Error>>>,
 ) -> Result<T, QueryError> {
-    let sent = send(
-        inner,
-        session,
-        place,
-        Some(text),
-        work,
-        Desk::begin_to_prepare,
-    );
-    let (operation, prepared) = sent.await?;
+    make_ready(inner, session).await?;
+    // One that was prepared before is there at once. Nothing is sent for it, so
+    // there is nothing to time, to cancel or to clean up.
+    let found = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
+    if let Poll::Ready(found) = found {
+        return found.map_err(|error| failed(inner, session, error));
+    }
+    let note = Desk::begin_to_prepare;
+    let (operation, prepared) = send_ready(inner, session, place, Some(text), work, note).await?;
     operation.finish();
     Ok(prepared)
 }
@@ -63,7 +74,7 @@ pub(super) async fn run_own(
         .desk
         .holder()
         .map_or(Location::caller(), |(place, _)| place);
-    let work = session.client.batch_execute(script);
+    let work = pin!(session.client.batch_execute(script));
     let (operation, ()) = send(inner, session, place, Some(script), work, Desk::begin_own).await?;
     operation.finish();
     Ok(())
@@ -75,7 +86,7 @@ pub(super) async fn begin<'a, T>(
     session: &'a Session,
     place: &'static Location<'static>,
     text: Option<&'a str>,
-    work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    work: Pin<&mut impl Future<Output = Result<T, tokio_postgres::Error>>>,
 ) -> Result<(Operation<'a>, T), QueryError> {
     send(inner, session, place, text, work, Desk::begin).await
 }
@@ -85,29 +96,51 @@ async fn send<'a, T>(
     session: &'a Session,
     place: &'static Location<'static>,
     text: Option<&'a str>,
-    work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    work: Pin<&mut impl Future<Output = Result<T, tokio_postgres::Error>>>,
     note: impl FnOnce(&Desk, Option<&str>) -> Option<u32>,
 ) -> Result<(Operation<'a>, T), QueryError> {
-    if !session.desk.is_ready() {
-        clean::make_ready(inner, session).await?;
+    make_ready(inner, session).await?;
+    send_ready(inner, session, place, text, work, note).await
+}
+
+async fn make_ready(inner: &Arc<Inner>, session: &Session) -> Result<(), QueryError> {
+    if session.desk.is_ready() {
+        return Ok(());
     }
+    clean::make_ready(inner, session).await
+}
+
+/// The same, over a session for which nothing is to be done before.
+async fn send_ready<'a, T>(
+    inner: &'a Arc<Inner>,
+    session: &'a Session,
+    place: &'static Location<'static>,
+    text: Option<&'a str>,
+    work: Pin<&mut impl Future<Output = Result<T, tokio_postgres::Error>>>,
+    note: impl FnOnce(&Desk, Option<&str>) -> Option<u32>,
+) -> Result<(Operation<'a>, T), QueryError> {
     let repeated = note(&session.desk, text);
+    let begun = Instant::now();
+    let (limit, slow) = {
+        let settings = inner.settings.load();
+        (settings.query, settings.slow)
+    };
     let operation = Operation {
         inner,
         session,
         place,
         text,
-        begun: Instant::now(),
+        begun,
+        slow,
         finished: false,
     };
     if let Some(times) = repeated {
         one(&inner.stats.repeated);
         report::repeated(inner, place, text.unwrap_or_default(), times);
     }
-    let limit = inner.settings.load().query;
     let answered = match limit {
         None => work.await,
-        Some(limit) => match session.deadlines.within(limit, work).await {
+        Some(limit) => match session.deadlines.within(begun, limit, work).await {
             Some(answered) => answered,
             None => return Err(QueryError::Timeout { after: limit }),
         },
@@ -116,15 +149,19 @@ async fn send<'a, T>(
         Ok(answer) => Ok((operation, answer)),
         Err(error) => {
             operation.finish();
-            let error = QueryError::from(error);
-            if error.is_outage() {
-                // Its end may not have been seen yet.
-                session.desk.break_off();
-                inner.gate.suspect();
-            }
-            Err(error)
+            Err(failed(inner, session, error))
         }
     }
+}
+
+fn failed(inner: &Inner, session: &Session, error: tokio_postgres::Error) -> QueryError {
+    let error = QueryError::from(error);
+    if error.is_outage() {
+        // Its end may not have been seen yet.
+        session.desk.break_off();
+        inner.gate.suspect();
+    }
+    error
 }
 
 impl Operation<'_> {
@@ -134,8 +171,7 @@ impl Operation<'_> {
         self.session.desk.end();
         let took = self.begun.elapsed();
         self.inner.stats.query.note_time(took);
-        let limit = self.inner.settings.load().slow;
-        if let Some(limit) = limit.filter(|limit| took > *limit) {
+        if let Some(limit) = self.slow.filter(|limit| took > *limit) {
             one(&self.inner.stats.slow);
             let text = self.text.map(statement::normalise);
             report::slow(self.inner, self.place, text.as_deref(), took, limit);

@@ -1,13 +1,12 @@
 //! What a pool counts.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::time::Duration;
 
 use crate::{
     clock::saturating_ns,
     snapshot::{PoolDurations, PoolTotals},
+    stripes::Stripes,
+    sync::{AtomicU64, Ordering::Relaxed},
 };
 
 // ordering: Relaxed throughout. Statistics publish nothing.
@@ -53,18 +52,29 @@ pub(super) fn one(count: &AtomicU64) {
 }
 
 /// Durations by the bounds of [`PoolDurations`].
+#[derive(Debug)]
+pub(super) struct Histogram(Stripes<Counts>);
+
+/// What one thread has noted.
 #[derive(Debug, Default)]
-pub(super) struct Histogram {
-    counts: [AtomicU64; PoolDurations::BOUNDS.len() + 1],
+struct Counts {
+    by_bound: [AtomicU64; PoolDurations::BOUNDS.len() + 1],
     sum_ns: AtomicU64,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self(Stripes::new())
+    }
 }
 
 impl Histogram {
     pub(super) fn note(&self, ns: u64) {
+        let (counts, pen) = self.0.here();
         let bucket = BOUNDS_NS.iter().position(|bound| ns <= *bound);
-        one(&self.counts[bucket.unwrap_or(BOUNDS_NS.len())]);
+        pen.add(&counts.by_bound[bucket.unwrap_or(BOUNDS_NS.len())], 1);
         if ns > 0 {
-            self.sum_ns.fetch_add(ns, Relaxed);
+            pen.add(&counts.sum_ns, ns);
         }
     }
 
@@ -73,14 +83,25 @@ impl Histogram {
     }
 
     fn count(&self) -> u64 {
-        self.counts.iter().map(|count| count.load(Relaxed)).sum()
+        self.by_bound().iter().sum()
     }
 
     pub(super) fn picture(&self) -> PoolDurations {
+        let sum_ns = self.0.iter().map(|counts| counts.sum_ns.load(Relaxed));
         PoolDurations {
-            counts: self.counts.iter().map(|c| c.load(Relaxed)).collect(),
-            sum_seconds: Duration::from_nanos(self.sum_ns.load(Relaxed)).as_secs_f64(),
+            counts: self.by_bound().into(),
+            sum_seconds: Duration::from_nanos(sum_ns.sum()).as_secs_f64(),
         }
+    }
+
+    fn by_bound(&self) -> [u64; PoolDurations::BOUNDS.len() + 1] {
+        let mut all = [0; PoolDurations::BOUNDS.len() + 1];
+        for counts in self.0.iter() {
+            for (sum, count) in all.iter_mut().zip(&counts.by_bound) {
+                *sum += count.load(Relaxed);
+            }
+        }
+        all
     }
 }
 

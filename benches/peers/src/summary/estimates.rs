@@ -67,7 +67,7 @@ pub(super) fn measured(rounds: &[PathBuf], row: &Row) -> Result<Option<Measured>
     Ok(Measured::from_members(row, &members))
 }
 
-fn median(mut numbers: Vec<f64>) -> Option<f64> {
+pub(super) fn median(mut numbers: Vec<f64>) -> Option<f64> {
     numbers.sort_by(f64::total_cmp);
     let middle = numbers.len() / 2;
     let upper = *numbers.get(middle)?;

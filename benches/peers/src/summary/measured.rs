@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::rows::{Row, SCALE, Unit};
@@ -24,6 +25,25 @@ pub struct Measured {
     pub bare: Option<f64>,
     /// All members on one thread, where the row is of two.
     pub one_thread: Members,
+    /// Ours over the floor, where the two took turns: truer than the ratio of their
+    /// times.
+    pub of_floor: Option<Ratio>,
+    /// The floor's double over the floor, the same way: how far from one it is, the row
+    /// cannot tell.
+    pub floor_of_floor: Option<Ratio>,
+    /// Processor time of the process with ours over that with the floor, the same way.
+    pub processor_of_floor: Option<Ratio>,
+}
+
+/// A ratio in the rounds of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Ratio {
+    /// The middle of all rounds.
+    pub median: f64,
+    /// That of the round with the smallest.
+    pub least: f64,
+    /// That of the round with the largest.
+    pub most: f64,
 }
 
 /// The end of a member's name that says it was measured on one thread.
@@ -52,6 +72,7 @@ impl Measured {
                 .iter()
                 .filter_map(|(name, &ns)| Some((name.strip_suffix(ONE_THREAD)?.to_owned(), ns)))
                 .collect(),
+            ..Self::default()
         })
     }
 
@@ -86,6 +107,15 @@ impl Measured {
             .get(name)
             .or_else(|| self.scale.get(name))
             .copied()
+    }
+
+    /// Ours over the floor.
+    #[must_use]
+    pub fn ours_of_floor(&self) -> Option<f64> {
+        match self.of_floor {
+            Some(ratio) => Some(ratio.median),
+            None => Some(self.ours / self.floor.filter(|floor| *floor > 0.0)?),
+        }
     }
 
     /// Throughput of two threads over that of one.
@@ -124,6 +154,15 @@ impl Measured {
             object.insert("ours_1t_ns".to_owned(), json!(peers.remove("ours")));
             object.insert("floor_1t_ns".to_owned(), json!(peers.remove("floor")));
             object.insert("peers_1t".to_owned(), json!(peers));
+        }
+        for (name, ratio) in [
+            ("ours_of_floor", self.of_floor),
+            ("floor_of_floor", self.floor_of_floor),
+            ("processor_of_floor", self.processor_of_floor),
+        ] {
+            if let Some(ratio) = ratio {
+                object.insert(name.to_owned(), json!(ratio));
+            }
         }
         let targets: Map<_, _> = row
             .targets

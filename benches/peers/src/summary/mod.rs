@@ -9,6 +9,7 @@ mod measured;
 mod rows;
 mod table;
 mod targets;
+mod turns;
 
 use std::{
     fs,
@@ -18,7 +19,7 @@ use std::{
 use serde_json::{Map, Value};
 
 pub use estimates::rounds;
-pub use measured::Measured;
+pub use measured::{Measured, Ratio};
 pub use rows::{ROWS, Row, Unit};
 pub use table::table;
 pub use targets::Target;
@@ -62,10 +63,14 @@ pub enum SummaryError {
 pub fn read(directory: &Path) -> Result<Vec<(&'static Row, Measured)>, SummaryError> {
     let rounds = rounds(directory)?;
     let allocations = allocations(&directory.join("allocations.json"))?;
+    let turns = turns::reports(&rounds)?;
     let mut rows = Vec::new();
     for row in ROWS {
         let measured = match row.unit {
-            Unit::Ns => estimates::measured(&rounds, row)?,
+            Unit::Ns => match estimates::measured(&rounds, row)? {
+                Some(measured) => Some(measured),
+                None => turns::measured(&turns, row),
+            },
             Unit::Allocations | Unit::Bytes | Unit::Ratio | Unit::Calls => {
                 allocations.get(row.name).and_then(Measured::plain)
             }

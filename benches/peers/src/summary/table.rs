@@ -1,7 +1,7 @@
 //! The summary as a table of text.
 
 use super::{
-    measured::Measured,
+    measured::{Measured, Ratio},
     rows::{Row, SCALE, Unit},
     targets::Target,
 };
@@ -57,7 +57,7 @@ fn line(row: &Row, measured: &Measured) -> Vec<String> {
         row.name.to_owned(),
         number(row.unit, measured.ours),
         shown(measured.floor),
-        ratio(measured.ours, measured.floor),
+        measured.ours_of_floor().map_or_else(nothing, two_places),
         best.map_or_else(nothing, |(name, _)| name.to_owned()),
         ratio(measured.ours, best.map(|(_, value)| value)),
     ];
@@ -104,6 +104,22 @@ fn notes(measured: &Measured) -> Vec<String> {
     if let Some(bare) = measured.bare {
         notes.push(format!("the bare service, taken off: {bare:.1}"));
     }
+    let over_rounds =
+        |Ratio {
+             median,
+             least,
+             most,
+         }: Ratio| { format!("{median:.3} (rounds: {least:.3} to {most:.3})") };
+    for (what, ratio) in [
+        ("in turns, ours over the floor", measured.of_floor),
+        ("the floor over itself", measured.floor_of_floor),
+        (
+            "processor time over that of the floor",
+            measured.processor_of_floor,
+        ),
+    ] {
+        notes.extend(ratio.map(|ratio| format!("{what}: {}", over_rounds(ratio))));
+    }
     let scaling: Vec<_> = measured
         .one_thread
         .keys()
@@ -129,7 +145,11 @@ fn number(unit: Unit, value: f64) -> String {
 fn ratio(ours: f64, other: Option<f64>) -> String {
     other
         .filter(|&other| other > 0.0)
-        .map_or_else(nothing, |other| format!("{:.2}", ours / other))
+        .map_or_else(nothing, |other| two_places(ours / other))
+}
+
+fn two_places(ratio: f64) -> String {
+    format!("{ratio:.2}")
 }
 
 fn nothing() -> String {

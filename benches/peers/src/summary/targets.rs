@@ -27,7 +27,7 @@ impl Target {
     pub fn is_met(&self, measured: &Measured) -> Option<bool> {
         let ours = measured.ours;
         match *self {
-            Self::OfFloor(times) => Some(ours <= times * measured.floor?),
+            Self::OfFloor(times) => Some(measured.ours_of_floor()? <= times),
             Self::OverFloor(more) => Some(ours <= measured.floor? + more),
             Self::OfMember(times, name) => Some(ours <= times * measured.member(name)?),
             Self::LessThan(name) => Some(ours < measured.member(name)?),
