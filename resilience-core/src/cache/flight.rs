@@ -18,7 +18,6 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll, Waker},
-    thread,
 };
 
 use ahash::RandomState;
@@ -226,7 +225,7 @@ where
         let wait = self.tell.wait();
         tokio::spawn(async move {
             match tokio::time::timeout(most, run).await {
-                Ok(answer) => self.answer(answer, keep),
+                Ok(answer) => self.end(answer, keep),
                 Err(_) => self.lose(Lost::TookTooLong(most)),
             }
         });
@@ -251,18 +250,19 @@ where
     ) -> Result<T, Lost> {
         match poll_once(run.as_mut()) {
             Ok(Poll::Ready(answer)) => {
-                self.answer(answer.clone(), keep);
+                self.end(answer.clone(), keep);
                 Ok(answer)
             }
             Ok(Poll::Pending) => self.run(most, run, keep).answer().await,
-            Err(_) => {
-                self.lose(Lost::Panicked);
-                Err(Lost::Panicked)
+            Err(panicked) => {
+                self.lose(panicked);
+                Err(panicked)
             }
         }
     }
 
-    fn answer<R>(self, answer: T, keep: impl FnOnce(&K, &T) -> R) {
+    /// Ends it with an answer.
+    pub(crate) fn end<R>(self, answer: T, keep: impl FnOnce(&K, &T) -> R) {
         let mut running = self.running.lock();
         let ended = running.take(&self.key, self.number);
         let kept = ended.is_some().then(|| keep(&self.key, &answer));
@@ -276,16 +276,21 @@ where
 }
 
 /// With a waker that wakes nobody: if it is not over, a task polls it next, and is the
-/// one to be woken. A panic is the run's, as in a task, and not its caller's; nobody
-/// looks at what it left behind.
+/// one to be woken.
 #[cfg(feature = "fallback")]
-fn poll_once<F: Future>(run: Pin<&mut F>) -> thread::Result<Poll<F::Output>> {
-    let mut nobody = Context::from_waker(Waker::noop());
-    catch_unwind(AssertUnwindSafe(|| run.poll(&mut nobody)))
+fn poll_once<F: Future>(run: Pin<&mut F>) -> Result<Poll<F::Output>, Lost> {
+    caught(|| run.poll(&mut Context::from_waker(Waker::noop())))
+}
+
+/// A panic is the run's, as in a task, and not its caller's; nobody looks at what it left
+/// behind.
+#[cfg(feature = "fallback")]
+pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Lost> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| Lost::Panicked)
 }
 
 impl<K: Eq + Hash, T> Lead<K, T> {
-    fn lose(&self, why: Lost) {
+    pub(crate) fn lose(&self, why: Lost) {
         let mut running = self.running.lock();
         let ended = running.take(&self.key, self.number);
         drop(running);

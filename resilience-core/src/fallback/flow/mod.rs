@@ -21,7 +21,10 @@ use super::{
     shelf::{Changes, Found, Kept, Left, Shelf},
 };
 use crate::{
-    cache::{FETCH_WITHIN, Lost, flight::Turn},
+    cache::{
+        FETCH_WITHIN, Lost,
+        flight::{Turn, caught},
+    },
     config::FallbackStrategy,
 };
 
@@ -286,7 +289,7 @@ where
         self: Arc<Self>,
         primary: Key,
         want: Want,
-        exchange: X,
+        mut exchange: X,
         backup: Backup<V, X::Own>,
     ) -> Answer<V, X::Error, X::Own>
     where
@@ -318,8 +321,22 @@ where
                 Turn::Alone => break,
                 Turn::Lead(lead) => {
                     one(&inner.counts.runs);
-                    let (tell, mut hear) = oneshot::channel();
                     let keep = self.keeps(primary);
+                    // Nothing is awaited between this and the task: whoever is cancelled
+                    // takes nothing from those who wait.
+                    match caught(|| self.at_once(seen, &mut exchange)) {
+                        Ok(Some(ran)) => {
+                            let ran = Arc::new(ran);
+                            lead.end(Arc::clone(&ran), keep);
+                            return self.answer(&ran, None, false);
+                        }
+                        Ok(None) => {}
+                        Err(panicked) => {
+                            lead.lose(panicked);
+                            return self.lost(&key, panicked);
+                        }
+                    }
+                    let (tell, mut hear) = oneshot::channel();
                     let run = Arc::clone(&self).lead(key.clone(), want, exchange, tell);
                     let ended = lead
                         .run_from_here(RUN_WITHIN, Box::pin(in_span(run)), keep)
@@ -348,6 +365,21 @@ where
         }
         let (ran, own) = Box::pin(self.alone(&primary, want, true, exchange)).await;
         self.answer(&ran, own, false)
+    }
+
+    /// What a run comes to whose call fails at once while memory has an answer for that. It
+    /// is the usual one while a circuit is open, and needs no future and no task.
+    fn at_once<X: Exchange<V>>(&self, seen: Option<At<V>>, exchange: &mut X) -> Option<Ran<V>> {
+        let at = seen?;
+        if !exchange.fails_at_once() {
+            return None;
+        }
+        self.after_failure(&at.found).ok()?;
+        Some(Ran {
+            got: Got::Value(at),
+            from: Origin::Stale { status: None },
+            changes: Changes::default(),
+        })
     }
 
     /// Fetches the answer of a key anew, if nobody does: in a task, for nobody.

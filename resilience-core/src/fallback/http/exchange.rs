@@ -1,8 +1,12 @@
 //! A call over HTTP, and what its answer says of itself.
 
-use std::sync::Arc;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
 
-use http::{Request, Response, header, response};
+use http::{HeaderMap, Request, Response, header, response};
 use http_body::Body;
 use tower_service::Service;
 
@@ -22,10 +26,10 @@ use crate::{
     },
 };
 
-/// A call of the inner service, not made yet.
-pub(super) struct HttpCall<S, ReqB, C, O> {
-    pub(super) inner: S,
-    pub(super) request: Request<ReqB>,
+/// A call of the inner service.
+pub(super) struct HttpCall<S: Service<Request<ReqB>>, ReqB, C, O> {
+    /// `None` while it is being made.
+    pub(super) call: Option<Call<S, ReqB>>,
     pub(super) shared: Arc<Shared<C, O>>,
     /// The key of the URI, under which a note may be.
     pub(super) primary: Key,
@@ -33,6 +37,68 @@ pub(super) struct HttpCall<S, ReqB, C, O> {
     pub(super) personal: bool,
     /// Its answer may be kept.
     pub(super) keep: bool,
+}
+
+/// How far it is.
+pub(super) enum Call<S: Service<Request<ReqB>>, ReqB> {
+    NotMade(S, Request<ReqB>),
+    /// It was made, with a request of these headers: an answer may differ by any of them,
+    /// and says so when they are gone.
+    Made(HeaderMap, Made<S, ReqB>),
+}
+
+pub(super) enum Made<S: Service<Request<ReqB>>, ReqB> {
+    Pending(Pin<Box<Begun<S, ReqB>>>),
+    Over(Result<S::Response, S::Error>),
+}
+
+type Begun<S, ReqB> = Oneshot<
+    S,
+    Request<ReqB>,
+    <S as Service<Request<ReqB>>>::Future,
+    <S as Service<Request<ReqB>>>::Error,
+>;
+
+impl<S: Service<Request<ReqB>>, ReqB> Call<S, ReqB> {
+    fn headers(&self) -> &HeaderMap {
+        match self {
+            Self::NotMade(_, request) => request.headers(),
+            Self::Made(headers, _) => headers,
+        }
+    }
+
+    fn make(self) -> (HeaderMap, Made<S, ReqB>) {
+        match self {
+            Self::NotMade(inner, request) => {
+                let asked = request.headers().clone();
+                let begun = Box::pin(Oneshot::new(inner, request));
+                (asked, Made::Pending(begun))
+            }
+            Self::Made(asked, made) => (asked, made),
+        }
+    }
+
+    /// Makes it, and waits for nothing.
+    fn make_now(self) -> Self {
+        let (asked, mut made) = self.make();
+        if let Made::Pending(begun) = &mut made {
+            // It wakes nobody: who waits for it polls it again.
+            let mut nobody = Context::from_waker(Waker::noop());
+            if let Poll::Ready(result) = begun.as_mut().poll(&mut nobody) {
+                made = Made::Over(result);
+            }
+        }
+        Self::Made(asked, made)
+    }
+}
+
+impl<S: Service<Request<ReqB>>, ReqB> Made<S, ReqB> {
+    async fn result(self) -> Result<S::Response, S::Error> {
+        match self {
+            Self::Pending(begun) => begun.await,
+            Self::Over(result) => result,
+        }
+    }
 }
 
 type Own<B> = Response<FallbackBody<B>>;
@@ -54,23 +120,33 @@ where
     type Own = Own<ResB>;
 
     fn redirect(&self, stored: &HttpStored) -> Option<Key> {
-        stored.redirect(self.request.headers())
+        let call = self.call.as_ref().expect(THERE);
+        stored.redirect(call.headers())
+    }
+
+    fn fails_at_once(&mut self) -> bool {
+        let call = self.call.take().expect(THERE).make_now();
+        let fails = match &call {
+            Call::Made(_, Made::Over(Err(error))) => {
+                matches!(self.shared.classify.classify(Err(error)), Outcome::Failure(_))
+            }
+            _ => false,
+        };
+        self.call = Some(call);
+        fails
     }
 
     fn ask(self, _: Key) -> impl Future<Output = AskedHttp<E, ResB>> + Send {
         let Self {
-            inner,
-            request,
+            call,
             shared,
             primary,
             personal,
             keep,
         } = self;
-        // An answer may differ by any of them, and says so when they are gone.
-        let asked = request.headers().clone();
-        let call = Oneshot::new(inner, request);
+        let (asked, made) = call.expect(THERE).make();
         async move {
-            let result = call.await;
+            let result = made.result().await;
             let outcome = shared.classify.classify(result.as_ref());
             let response = match result {
                 Ok(response) => response,
@@ -167,6 +243,8 @@ where
         }
     }
 }
+
+const THERE: &str = "it is taken only to be put back made";
 
 /// All of an answer. If it is not to be had: the answer as it came, and whether that is
 /// because the upstream failed in the middle of it.

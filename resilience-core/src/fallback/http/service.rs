@@ -12,7 +12,7 @@ use tower_service::Service;
 
 use super::{
     Ask, CacheStatus, FallbackBody, Forwarded, Given, HttpAnswer, Wanted, age, append,
-    exchange::HttpCall,
+    exchange::{Call, HttpCall},
     future::HttpResponseFuture,
     hot::Hot,
     other::{AskOther, NoOther},
@@ -149,11 +149,10 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
         primary: Key,
     ) -> Box<HttpCall<S, ReqB, C, O>>
     where
-        S: Clone,
+        S: Service<Request<ReqB>> + Clone,
     {
         Box::new(HttpCall {
-            inner: self.inner.clone(),
-            request,
+            call: Some(Call::NotMade(self.inner.clone(), request)),
             shared: Arc::clone(&self.shared),
             primary,
             personal: ask.personal,

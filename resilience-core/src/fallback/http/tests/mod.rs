@@ -1,5 +1,6 @@
 //! The layer for HTTP, rule by rule.
 
+mod at_once;
 mod failing;
 mod hot;
 mod keeping;

@@ -1,0 +1,139 @@
+//! A call that fails at once, as one does that an open circuit refuses, while memory has
+//! an answer for that.
+
+use std::future::{Ready, ready};
+
+use tokio_test::{assert_pending, assert_ready, task};
+use tower::{ServiceBuilder, service_fn};
+
+use super::*;
+
+/// After its answer is stored and stale.
+async fn stale(fallback: &crate::fallback::Fallback, hands: &crate::fallback::tests::Hands) {
+    let upstream = Upstream::numbers(&[]);
+    get(&client(fallback, &upstream), &[]).await;
+    hands.clock.advance(TTL);
+}
+
+#[test]
+fn it_is_answered_at_the_first_poll_and_needs_no_runtime() {
+    let (fallback, hands) = fallback(&config());
+    tokio_test::block_on(stale(&fallback, &hands));
+    let asked = Arc::new(AtomicU64::new(0));
+    let counts = Arc::clone(&asked);
+    let refused = service_fn(move |_: Request<Empty<Bytes>>| -> Ready<Said> {
+        counts.fetch_add(1, SeqCst);
+        ready(Err(Down))
+    });
+    let client = ServiceBuilder::new()
+        .layer(HttpFallbackLayer::new(fallback.clone()))
+        .service(refused);
+    for calls in 1..=3 {
+        let mut call = task::spawn(client.clone().oneshot(request("GET", &[])));
+        let response = assert_ready!(call.poll()).unwrap();
+        assert_eq!(response.headers()["age"], "300");
+        let status = &response.headers()["cache-status"];
+        assert_eq!(status, "rates; fwd=stale; detail=stale-if-error");
+        assert_eq!(asked.load(SeqCst), calls);
+    }
+    let seen = fallback.snapshot();
+    assert_eq!((seen.responses.stale, seen.cache.misses), (3, 4));
+    assert_eq!(seen.cache.fetching, 0);
+}
+
+#[tokio::test]
+async fn one_that_does_not_fail_at_once_is_made_once_for_all_and_outlives_who_made_it() {
+    let (fallback, hands) = fallback(&config());
+    stale(&fallback, &hands).await;
+    let upstream = Upstream::numbers(&[]).shut();
+    let client = client(&fallback, &upstream);
+    let mut callers: Vec<_> = (0..3)
+        .map(|_| task::spawn(client.clone().oneshot(request("GET", &[]))))
+        .collect();
+    for caller in &mut callers {
+        assert_pending!(caller.poll());
+    }
+    assert_eq!(upstream.asked(), 1);
+    drop(callers.remove(0));
+    upstream.is_down();
+    upstream.answer(1);
+    for caller in callers {
+        let answer = read(caller.into_inner().await.unwrap()).await;
+        assert_eq!(answer.body, "1");
+        assert_eq!(answer.source(), Source::Stale);
+    }
+    assert_eq!(upstream.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_failure_for_which_the_answer_is_too_old_is_told_and_the_call_is_not_made_again() {
+    let (fallback, hands) = fallback(&config());
+    stale(&fallback, &hands).await;
+    hands.clock.advance(3_300 * SECOND);
+    let upstream = Upstream::numbers(&[]);
+    upstream.is_down();
+    let client = client(&fallback, &upstream);
+    let error = send(&client, request("GET", &[])).await.unwrap_err();
+    assert_eq!(
+        error.tried(),
+        &Tried::TooOld {
+            dead_for: Duration::ZERO
+        }
+    );
+    assert_eq!(upstream.asked(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_there_at_once_is_the_one_that_is_given_and_kept() {
+    let (fallback, hands) = fallback(&config());
+    stale(&fallback, &hands).await;
+    let upstream = Upstream::new(|_, _| Ok(response(200, &[], "new")));
+    let client = client(&fallback, &upstream);
+    assert_eq!(get(&client, &[]).await, both("new", "fwd=stale; stored"));
+    assert_eq!(get(&client, &[]).await, both("new", "hit; ttl=300"));
+    assert_eq!(upstream.asked(), 1);
+}
+
+#[tokio::test]
+async fn one_that_panics_has_failed() {
+    let (fallback, hands) = fallback(&config());
+    stale(&fallback, &hands).await;
+    let upstream = Upstream::new(|_, _| panic!("a bug of the client"));
+    let client = client(&fallback, &upstream);
+    for _ in 0..2 {
+        let answer = send(&client, request("GET", &[])).await.unwrap();
+        assert_eq!(
+            (answer.source(), answer.body.as_str()),
+            (Source::Stale, "1")
+        );
+    }
+    assert_eq!(fallback.snapshot().cache.fetching, 0);
+}
+
+/// What is not a failure is for who asked to read, also when it is an error.
+#[tokio::test]
+async fn an_error_that_is_ignored_is_told() {
+    let (fallback, hands) = fallback(&config());
+    stale(&fallback, &hands).await;
+    let upstream = Upstream::numbers(&[]);
+    upstream.is_down();
+    let client = HttpFallbackLayer::new(fallback.clone())
+        .classify(NothingFails)
+        .layer(upstream.clone());
+    let error = client
+        .oneshot(request("GET", &[]))
+        .await
+        .map(|_| ())
+        .unwrap_err();
+    assert_eq!(error.tried(), &Tried::NotAFailure);
+    assert_eq!(upstream.asked(), 1);
+}
+
+#[derive(Clone)]
+struct NothingFails;
+
+impl<R, E> crate::Classify<R, E> for NothingFails {
+    fn classify(&self, _: Result<&R, &E>) -> crate::Outcome {
+        crate::Outcome::Ignored
+    }
+}
