@@ -184,6 +184,10 @@ where
     /// Makes the changes. Under the lock of the flights only.
     pub(super) fn make(&self, inner: &Inner, changes: &Changes<V>) -> Left<V> {
         let mut left = Left::new();
+        // A failed run changes nothing, and who looks again for that finds the same.
+        if changes.puts.is_empty() && changes.removes.is_none() {
+            return left;
+        }
         if let Some((key, note)) = &changes.only_with {
             let there = self.find(key.as_bytes());
             if !there.is_some_and(|there| Arc::ptr_eq(&there.value, &note.value)) {

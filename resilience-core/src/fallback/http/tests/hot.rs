@@ -166,11 +166,23 @@ async fn what_differs_by_headers_is_looked_for_each_time() {
         Ok(response(200, &[("vary", "accept-language")], language))
     });
     let client = client(&fallback, &upstream);
-    for _ in 0..4 {
-        for language in ["de", "fr"] {
-            let (body, _) = get(&client, &[("accept-language", language)]).await;
-            assert_eq!(body, language);
-        }
+    for language in ["de", "de", "de", "de", "fr", "fr", "fr", "fr", "de"] {
+        let (body, _) = get(&client, &[("accept-language", language)]).await;
+        assert_eq!(body, language);
     }
     assert_eq!(upstream.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_call_that_fails_elsewhere_changes_nothing() {
+    let (fallback, _hands) = fallback(&config());
+    let upstream = Upstream::numbers(&[]);
+    let client = client(&fallback, &upstream);
+    warm(&client).await;
+    let before = where_it_is(&client).await;
+    upstream.is_down();
+    let mut elsewhere = request("GET", &[]);
+    *elsewhere.uri_mut() = http::Uri::from_static("http://rates.example/USD");
+    send(&client, elsewhere).await.unwrap_err();
+    assert_eq!(before.1, where_it_is(&client).await.1);
 }
