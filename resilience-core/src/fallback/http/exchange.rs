@@ -128,7 +128,10 @@ where
         let call = self.call.take().expect(THERE).make_now();
         let fails = match &call {
             Call::Made(_, Made::Over(Err(error))) => {
-                matches!(self.shared.classify.classify(Err(error)), Outcome::Failure(_))
+                matches!(
+                    self.shared.classify.classify(Err(error)),
+                    Outcome::Failure(_)
+                )
             }
             _ => false,
         };
