@@ -1,11 +1,12 @@
 //! The way of one call, whatever is called: from memory, from the second level, from
 //! the upstream, or what is left when that fails.
 //!
-//! `exchange` is a call as the flow sees it, `run` makes it, `answer` is what a caller gets
-//! of that.
+//! `look` is a look into memory, `exchange` a call as the flow sees it, `run` makes it,
+//! `answer` is what a caller gets of that.
 
 mod answer;
 mod exchange;
+mod look;
 mod run;
 
 use std::{any::Any, future::Future, pin::Pin, sync::Arc, time::Duration};
@@ -13,22 +14,20 @@ use std::{any::Any, future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 use super::{
-    Fallback, FallbackError, Key, Served, Source, Tried,
+    Fallback, FallbackError, Key, Served, Tried,
     codec::{BoxError, Code},
     counts::one,
     handle::Inner,
-    rules::Use,
     shelf::{Changes, Found, Kept, Left, Shelf},
 };
-use crate::{
-    cache::{
-        FETCH_WITHIN, Lost,
-        flight::{Turn, caught},
-    },
-    config::FallbackStrategy,
+use crate::cache::{
+    FETCH_WITHIN, Lost,
+    flight::{Turn, caught},
 };
 
 pub(super) use exchange::{Asked, Exchange, Keep, Note, Said, Verdict};
+use look::stored;
+pub(super) use look::{Again, Asking, Look, Missed};
 
 /// One fallback as a layer uses it, for answers `V`.
 ///
@@ -40,6 +39,7 @@ pub(super) struct Port<V> {
     shelf: Arc<Shelf<V>>,
     code: Option<Arc<dyn Code<V>>>,
 }
+
 /// How a call may be answered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Want {
@@ -80,57 +80,6 @@ pub(super) enum Answer<V, E, O> {
     Value(Arc<Kept<V>>, Served),
     Own(O, Served),
     Error(FallbackError<E>),
-}
-
-/// A look at what is stored.
-pub(super) enum Look<V> {
-    /// The call has no fallback.
-    Pass,
-    Hit(Hit<V>),
-    /// It has to be asked for.
-    Ask(Asking),
-}
-
-/// A stored answer that will do.
-pub(super) struct Hit<V> {
-    pub(super) found: Found<V>,
-    pub(super) served: Served,
-    /// The key by which it should be fetched anew meanwhile.
-    pub(super) refresh: Option<Key>,
-    /// It can be given again without another look.
-    pub(super) again: Option<Again>,
-}
-
-/// For how long an answer that was found can be given again.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Again {
-    /// While the shelf is as it was: see [`Port::version`].
-    pub(super) version: u64,
-    /// While it is younger.
-    pub(super) fresh_ns: u64,
-}
-
-/// How a call is to be made.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asking {
-    pub(super) strategy: FallbackStrategy,
-    pub(super) enabled: bool,
-    pub(super) missed: Missed,
-}
-
-/// Why memory does not answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Missed {
-    /// Stored answers are not handed out.
-    Off,
-    /// The call wants none.
-    NotWanted,
-    /// There is none.
-    Nothing,
-    /// There are others.
-    NotThisOne,
-    /// It is not fresh.
-    Stale,
 }
 
 /// What a run came to. All who wait for it share it.
@@ -202,84 +151,6 @@ where
 
     pub(super) fn inner(&self) -> &Arc<Inner> {
         self.fallback.inner()
-    }
-
-    /// Another one whenever anything may be answered in another way than before: a look
-    /// would find the same for as long as it is the same.
-    #[inline]
-    pub(super) fn version(&self) -> u64 {
-        self.shelf.version()
-    }
-
-    /// Looks whether memory answers, and else how the call is to be made.
-    #[inline]
-    pub(super) fn look(
-        &self,
-        key: &[u8],
-        want: Want,
-        redirect: impl FnOnce(&V) -> Option<Key>,
-    ) -> Look<V> {
-        let inner = self.inner();
-        // Before all that is looked at.
-        let version = self.version();
-        let settings = inner.settings();
-        if settings.strategy == FallbackStrategy::None || key.len() > Key::LONGEST {
-            return Look::Pass;
-        }
-        let ask = |missed| {
-            Look::Ask(Asking {
-                strategy: settings.strategy,
-                enabled: settings.enabled,
-                missed,
-            })
-        };
-        if !settings.serves() {
-            return ask(Missed::Off);
-        }
-        if !want.read {
-            return ask(Missed::NotWanted);
-        }
-        let Some(mut found) = self.shelf.find(key) else {
-            return ask(Missed::Nothing);
-        };
-        let mut at = None;
-        if found.value.note {
-            let there = redirect(&found.value.value);
-            let Some((key, there)) = there.and_then(|key| {
-                let found = self.shelf.find(key.as_bytes())?;
-                Some((key, found))
-            }) else {
-                return ask(Missed::NotThisOne);
-            };
-            (at, found) = (Some(key), there);
-        }
-        let age_ns = found.age_ns(inner.clock.now_ns());
-        if age_ns >= want.max_age_ns {
-            return ask(Missed::Stale);
-        }
-        let limits = found.value.limits(settings.rules);
-        let mut again = None;
-        let (source, refresh) = match limits.at(age_ns) {
-            Use::Fresh => {
-                // What a note leads to depends on more than the key.
-                again = at.is_none().then_some(version);
-                (Source::Fresh, None)
-            }
-            // Not if it is nobody else's business.
-            Use::WhileRefreshing if want.share => (
-                Source::Refreshing,
-                Some(at.unwrap_or_else(|| Key::from(key))),
-            ),
-            _ => return ask(Missed::Stale),
-        };
-        inner.counts.fresh.one();
-        let fresh_ns = limits.fresh_ns;
-        Look::Hit(Hit {
-            served: stored(inner, source, age_ns, fresh_ns),
-            again: again.map(|version| Again { version, fresh_ns }),
-            refresh,
-            found,
-        })
     }
 
     /// Makes a call that memory does not answer.
@@ -497,13 +368,6 @@ where
             .make_unless_forgotten(inner, primary, mark, &ran.changes);
         (ran, own)
     }
-}
-
-fn stored(inner: &Inner, source: Source, age_ns: u64, fresh_ns: u64) -> Served {
-    let ms = |ns: u64| i64::try_from(ns / 1_000_000).unwrap_or(i64::MAX);
-    let mut served = Served::new(source, age_ns / 1_000_000, inner.wall.now_ms());
-    served.told.ttl_ms = ms(fresh_ns) - ms(age_ns);
-    served
 }
 
 /// A task has no span unless it is given one, and what a call logs belongs to the

@@ -1,6 +1,6 @@
 //! What HTTP says about keeping an answer, an answer in bytes, and the layer for it.
 //!
-//! The layer is `layer`, `service` and `future`; `exchange` makes a call and reads what its
+//! The layer is `layer`, `service` and `future`; `exchange` makes a call and `heard` reads what its
 //! answer says, `stored` is what is kept, `other` is another service to ask.
 //!
 //! The rest is pure: no clock, no task, nothing that is shared. `wanted` reads a
@@ -14,6 +14,7 @@ mod cache_status;
 mod directives;
 mod exchange;
 mod future;
+mod heard;
 mod hop;
 mod hot;
 mod keep;

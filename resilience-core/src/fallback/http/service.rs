@@ -14,6 +14,7 @@ use super::{
     Ask, CacheStatus, FallbackBody, Forwarded, Given, HttpAnswer, Wanted, age, append,
     exchange::{Call, HttpCall},
     future::HttpResponseFuture,
+    heard::Question,
     hot::Hot,
     other::{AskOther, NoOther},
     stored::{HttpStored, memory},
@@ -153,10 +154,12 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
     {
         Box::new(HttpCall {
             call: Some(Call::NotMade(self.inner.clone(), request)),
-            shared: Arc::clone(&self.shared),
-            primary,
-            personal: ask.personal,
-            keep: ask.keep,
+            question: Question {
+                shared: Arc::clone(&self.shared),
+                primary,
+                personal: ask.personal,
+                keep: ask.keep,
+            },
         })
     }
 
