@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 
 use super::{
     CacheStatus, FallbackBody, Given, age,
+    key::Named,
     stored::{HttpStored, memory},
 };
 use crate::{
@@ -41,12 +42,37 @@ struct Slot {
 
 /// A response.
 struct Ready {
-    key: Box<[u8]>,
+    named: Own,
     found: Found<HttpStored>,
     again: Again,
     given: Given,
     /// What its headers say.
     told: Told,
+}
+
+/// What it was named by, to the letter: whoever names it otherwise has to look.
+struct Own {
+    scheme: Box<str>,
+    authority: Box<[u8]>,
+    target: Box<str>,
+}
+
+impl Own {
+    fn of(named: &Named<'_>) -> Self {
+        Self {
+            scheme: named.scheme.into(),
+            authority: named.authority.into(),
+            target: named.target.into(),
+        }
+    }
+
+    /// One layer asks for one identity, or for all.
+    #[inline]
+    fn is(&self, named: &Named<'_>) -> bool {
+        *self.target == *named.target
+            && *self.authority == *named.authority
+            && *self.scheme == *named.scheme
+    }
 }
 
 /// The seconds in `Age` and `Cache-Status`.
@@ -61,12 +87,12 @@ impl Hot {
         Self(Stripes::new())
     }
 
-    /// The response to `key`, if this thread has it, the shelf is still of that version, and
+    /// The response to what is named, if this thread has it, the shelf is still of that version, and
     /// it is fresh and younger than that.
     #[inline(always)]
     pub(super) fn again<B>(
         &self,
-        key: &[u8],
+        named: &Named<'_>,
         version: u64,
         now_ns: u64,
         max_age_ns: u64,
@@ -75,8 +101,8 @@ impl Hot {
         let (slots, _) = self.0.own()?;
         // Nobody else ever has it: its stripe is this thread's.
         let mut slots = slots.try_lock()?;
-        let ready = slots[place(key)].ready.as_mut()?;
-        if ready.again.version != version || *ready.key != *key {
+        let ready = slots[place(named)].ready.as_mut()?;
+        if ready.again.version != version || !ready.named.is(named) {
             return None;
         }
         let age_ns = ready.found.age_ns(now_ns);
@@ -90,7 +116,7 @@ impl Hot {
     /// An answer was found, and would be found again.
     pub(super) fn note(
         &self,
-        key: &[u8],
+        named: &Named<'_>,
         found: &Found<HttpStored>,
         again: Again,
         now_ns: u64,
@@ -99,9 +125,9 @@ impl Hot {
         let Some(mut slots) = self.0.own().and_then(|(slots, _)| slots.try_lock()) else {
             return;
         };
-        let slot = &mut slots[place(key)];
+        let slot = &mut slots[place(named)];
         let same = |ready: &&mut Box<Ready>| {
-            Arc::ptr_eq(&ready.found.value, &found.value) && *ready.key == *key
+            Arc::ptr_eq(&ready.found.value, &found.value) && ready.named.is(named)
         };
         if let Some(ready) = slot.ready.as_mut().filter(same) {
             // Something else has changed.
@@ -113,21 +139,22 @@ impl Hot {
             slot.seen = seen;
             return;
         }
-        slot.ready = Ready::new(key, found, again, now_ns, status).map(Box::new);
+        slot.ready = Ready::new(named, found, again, now_ns, status).map(Box::new);
     }
 }
 
-/// By the end of the key: it is what keys of one service differ by.
+/// By the end: it is what answers of one service differ by.
 #[inline]
-fn place(key: &[u8]) -> usize {
-    let end = key.last_chunk().map_or(0, |end| u64::from_le_bytes(*end));
+fn place(named: &Named<'_>) -> usize {
+    let end = named.target.as_bytes().last_chunk();
+    let end = end.map_or(0, |end| u64::from_le_bytes(*end));
     let mixed = end.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61;
     usize::try_from(mixed).expect("three bits")
 }
 
 impl Ready {
     fn new(
-        key: &[u8],
+        named: &Named<'_>,
         found: &Found<HttpStored>,
         again: Again,
         now_ns: u64,
@@ -140,7 +167,7 @@ impl Ready {
         let given = told.given(found, status);
         // They would be shared, and few answers have any.
         given.trailers.is_none().then(|| Self {
-            key: key.into(),
+            named: Own::of(named),
             found: found.clone(),
             again,
             told,

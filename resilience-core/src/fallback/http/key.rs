@@ -71,30 +71,54 @@ impl fmt::Debug for KeyBytes {
     }
 }
 
-/// `scheme://authority/path?query`, scheme and authority in lower case.
-///
-/// A request to a server names no authority but in `Host`; two hosts never share an
-/// answer. `None` if it is not clear whose answer it is: a `Host` that could be taken for
-/// more than a host, or a user in the authority, who would be a part of the key.
-///
-/// What is kept for one identity has keys of its own: another layer before the same
-/// upstream may answer for all, and must not find it.
-pub(super) fn of(uri: &Uri, host: Option<&HeaderValue>, one_identity: bool) -> Option<KeyBytes> {
-    let authority = match (uri.authority(), host) {
-        (Some(authority), _) => {
-            Some(authority.as_str().as_bytes()).filter(|all| !all.contains(&b'@'))
-        }
-        (None, Some(host)) => Some(host.as_bytes()).filter(|host| is_host(host)),
-        (None, None) => Some(b"".as_slice()),
-    }?;
-    let target = uri.path_and_query().map_or("", |target| target.as_str());
-    // No scheme has a space.
-    let before: &[u8] = if one_identity { b"1 " } else { b"" };
-    let scheme = uri.scheme_str().unwrap_or_default().as_bytes();
-    let mut key = KeyBytes::concat([before, scheme, b"://", authority, target.as_bytes()]);
-    let path = key.len() - target.len();
-    key[..path].make_ascii_lowercase();
-    Some(key)
+/// What a request names: whose answer it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Named<'a> {
+    pub(super) scheme: &'a str,
+    /// Of the URI, or of `Host`.
+    pub(super) authority: &'a [u8],
+    pub(super) target: &'a str,
+    pub(super) one_identity: bool,
+}
+
+impl<'a> Named<'a> {
+    /// A request to a server names no authority but in `Host`; two hosts never share an
+    /// answer. `None` if it is not clear whose answer it is: a `Host` that could be taken for
+    /// more than a host, or a user in the authority, who would be a part of the key.
+    #[inline]
+    pub(super) fn of(
+        uri: &'a Uri,
+        host: Option<&'a HeaderValue>,
+        one_identity: bool,
+    ) -> Option<Self> {
+        let authority = match (uri.authority(), host) {
+            (Some(authority), _) => {
+                Some(authority.as_str().as_bytes()).filter(|all| !all.contains(&b'@'))
+            }
+            (None, Some(host)) => Some(host.as_bytes()).filter(|host| is_host(host)),
+            (None, None) => Some(b"".as_slice()),
+        }?;
+        Some(Self {
+            scheme: uri.scheme_str().unwrap_or_default(),
+            authority,
+            target: uri.path_and_query().map_or("", |target| target.as_str()),
+            one_identity,
+        })
+    }
+
+    /// `scheme://authority/path?query`, scheme and authority in lower case.
+    ///
+    /// What is kept for one identity has keys of its own: another layer before the same
+    /// upstream may answer for all, and must not find it.
+    pub(crate) fn key(&self) -> KeyBytes {
+        // No scheme has a space.
+        let before: &[u8] = if self.one_identity { b"1 " } else { b"" };
+        let (scheme, target) = (self.scheme.as_bytes(), self.target.as_bytes());
+        let mut key = KeyBytes::concat([before, scheme, b"://", self.authority, target]);
+        let path = key.len() - target.len();
+        key[..path].make_ascii_lowercase();
+        key
+    }
 }
 
 /// Not so sure as of an authority, which was read as one.
@@ -111,7 +135,8 @@ mod tests {
 
     fn key(uri: &str, host: Option<&'static str>) -> Option<String> {
         let host = host.map(HeaderValue::from_static);
-        let key = of(&uri.parse().unwrap(), host.as_ref(), false)?;
+        let uri = uri.parse().unwrap();
+        let key = Named::of(&uri, host.as_ref(), false)?.key();
         Some(String::from_utf8(key.to_vec()).unwrap())
     }
 
@@ -159,7 +184,7 @@ mod tests {
             assert_eq!(key("/eur", Some(host)), None, "{host}");
         }
         let no_text = HeaderValue::from_bytes(b"sh\xf6p").unwrap();
-        assert!(of(&Uri::from_static("/eur"), Some(&no_text), false).is_none());
+        assert!(Named::of(&Uri::from_static("/eur"), Some(&no_text), false).is_none());
         assert_ne!(key("//shop/eur", None), key("/eur", Some("shop")));
     }
 
@@ -172,7 +197,8 @@ mod tests {
     fn what_is_kept_for_one_identity_is_not_found_by_a_layer_for_all() {
         for uri in ["/eur", "http://rates.example/eur"] {
             let uri = uri.parse().unwrap();
-            assert_ne!(of(&uri, None, true), of(&uri, None, false));
+            let key = |one| Named::of(&uri, None, one).unwrap().key();
+            assert_ne!(key(true), key(false));
         }
     }
 

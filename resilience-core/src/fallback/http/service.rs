@@ -16,6 +16,7 @@ use super::{
     future::HttpResponseFuture,
     heard::Question,
     hot::Hot,
+    key::Named,
     other::{AskOther, NoOther},
     stored::{HttpStored, memory},
     wanted,
@@ -96,14 +97,14 @@ where
             request.body().is_end_stream(),
             shared.one_identity,
         );
-        let ask = match wanted {
+        let (named, ask) = match wanted {
             Wanted::Pass => return HttpResponseFuture::pass(self.inner.clone(), request),
             Wanted::Forgets(key) => {
                 let (port, key) = (Arc::clone(&shared.port), Key::from(&*key));
                 let forget = Box::new(move || port.forget(&key));
                 return HttpResponseFuture::forgets(self.inner.clone(), request, forget);
             }
-            Wanted::Ask(ask) => ask,
+            Wanted::Ask(named, ask) => (named, ask),
         };
         let want = Want {
             read: ask.read,
@@ -115,29 +116,30 @@ where
             }),
         };
         if want.read
-            && let Some(response) = shared.again(&ask.key, want.max_age_ns)
+            && let Some(response) = shared.again(&named, want.max_age_ns)
         {
             return HttpResponseFuture::hit(response);
         }
+        let key = named.key();
         let redirect = |stored: &HttpStored| stored.redirect(request.headers());
-        match shared.port.look(&ask.key, want, redirect) {
+        match shared.port.look(&key, want, redirect) {
             Look::Pass => HttpResponseFuture::pass(self.inner.clone(), request),
             Look::Hit(hit) => {
                 if let Some(again) = hit.again {
                     let now_ns = shared.port.inner().clock.now_ns();
                     let hot = &shared.hot;
-                    hot.note(&ask.key, &hit.found, again, now_ns, &shared.status);
+                    hot.note(&named, &hit.found, again, now_ns, &shared.status);
                 }
                 let response = shared.stored(hit.found.value, hit.served, Missed::Nothing);
-                if let Some(key) = hit.refresh {
-                    let primary = Key::from(&*ask.key);
-                    let call = || self.exchange(request, &ask, primary.clone());
-                    self.shared.port.refresh(primary.clone(), key, call);
+                if let Some(refresh) = hit.refresh {
+                    let primary = Key::from(&*key);
+                    let call = || self.exchange(request, ask, primary.clone());
+                    self.shared.port.refresh(primary.clone(), refresh, call);
                 }
                 HttpResponseFuture::hit(response)
             }
             Look::Ask(_) if ask.only_stored => HttpResponseFuture::hit(shared.not_asked()),
-            Look::Ask(asking) => self.miss(request, &ask, want, asking),
+            Look::Ask(asking) => self.miss(request, &key, ask, want, asking),
         }
     }
 }
@@ -146,7 +148,7 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
     fn exchange<ReqB>(
         &self,
         request: Request<ReqB>,
-        ask: &Ask,
+        ask: Ask,
         primary: Key,
     ) -> Box<HttpCall<S, ReqB, C, O>>
     where
@@ -166,7 +168,8 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
     fn miss<ReqB, ResB, E>(
         &self,
         request: Request<ReqB>,
-        ask: &Ask,
+        key: &[u8],
+        ask: Ask,
         want: Want,
         asking: Asking,
     ) -> HttpResponseFuture<S, ReqB, ResB, S::Future, E>
@@ -186,7 +189,7 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
         O: AskOther<ReqB, ResB>,
     {
         let backup = self.shared.backup::<_, _, E>(&request, asking);
-        let (shared, key) = (Arc::clone(&self.shared), Key::from(&*ask.key));
+        let (shared, key) = (Arc::clone(&self.shared), Key::from(key));
         let call = self.exchange(request, ask, key.clone());
         // Boxed: its future is large, the call costs a task anyway, and so hits and
         // calls that are passed on need not carry it about.
@@ -213,13 +216,17 @@ impl<C, O> Shared<C, O> {
 
     /// What this thread has given lately and may give again: as if it had been looked for.
     #[inline(always)]
-    fn again<ResB>(&self, key: &[u8], max_age_ns: u64) -> Option<Response<FallbackBody<ResB>>> {
+    fn again<ResB>(
+        &self,
+        named: &Named<'_>,
+        max_age_ns: u64,
+    ) -> Option<Response<FallbackBody<ResB>>> {
         let inner = self.port.inner();
         let version = self.port.version();
         let now_ns = inner.clock.now_ns();
         let response = self
             .hot
-            .again(key, version, now_ns, max_age_ns, &self.status)?;
+            .again(named, version, now_ns, max_age_ns, &self.status)?;
         inner.counts.fresh.one();
         Some(response)
     }

@@ -4,26 +4,24 @@ use http::{HeaderMap, Method, Uri};
 
 use super::{
     directives::OnRequest,
-    key::{self, KeyBytes},
+    key::{KeyBytes, Named},
 };
 
 /// What may be done with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub(crate) enum Wanted<'a> {
     /// It is none of our business.
     Pass,
     /// It changes something: when it succeeds, what is stored under this key is not the
     /// last good answer any more.
     Forgets(KeyBytes),
     /// It asks for something that may be stored.
-    Ask(Ask),
+    Ask(Named<'a>, Ask),
 }
 
 /// A question, and what may be done to answer it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ask {
-    /// Under which the answer is kept, or a note by which headers answers differ.
-    pub(crate) key: KeyBytes,
     /// Whether a stored answer will do, fresh, or stale when the upstream fails.
     pub(crate) read: bool,
     /// Whether the answer may be kept, if it says nothing against it.
@@ -42,20 +40,20 @@ pub(crate) struct Ask {
 /// Reads a request. `one_identity` says that all are made with the same credentials, so
 /// that nobody gets to see what is another's.
 ///
-/// Costs one walk over the headers, and no allocation unless the key is long.
+/// Costs one walk over the headers, and no allocation.
 ///
 /// # Source
 ///
 /// RFC 9111: sections 4.4 for unsafe methods, 5.2.1 and 5.4 for `Cache-Control` and
 /// `Pragma`. A `GET` with a body, a range and a condition is for the upstream alone: its
 /// answer is that of no other request.
-pub(crate) fn wanted(
+pub(crate) fn wanted<'a>(
     method: &Method,
-    uri: &Uri,
-    headers: &HeaderMap,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
     body_is_empty: bool,
     one_identity: bool,
-) -> Wanted {
+) -> Wanted<'a> {
     if *method != Method::GET {
         return unlike_get(method, uri, headers, one_identity);
     }
@@ -86,23 +84,28 @@ pub(crate) fn wanted(
             _ => {}
         }
     }
-    let Some(key) = key::of(uri, host, one_identity) else {
+    let Some(named) = Named::of(uri, host, one_identity) else {
         return Wanted::Pass;
     };
     let no_cache = said.no_cache || (pragma && !cache_control);
     let personal = credentials && !one_identity;
-    Wanted::Ask(Ask {
-        key,
+    let ask = Ask {
         read: !no_cache && said.max_age != Some(0),
         keep: !said.no_store,
         share: !personal && !said.no_store,
         personal,
         only_stored: said.only_if_cached,
         max_age: said.max_age,
-    })
+    };
+    Wanted::Ask(named, ask)
 }
 
-fn unlike_get(method: &Method, uri: &Uri, headers: &HeaderMap, one_identity: bool) -> Wanted {
+fn unlike_get<'a>(
+    method: &Method,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+    one_identity: bool,
+) -> Wanted<'a> {
     let changes_nothing = [
         Method::HEAD,
         Method::OPTIONS,
@@ -115,7 +118,8 @@ fn unlike_get(method: &Method, uri: &Uri, headers: &HeaderMap, one_identity: boo
     // A method that nobody knows may change something, too.
     let mut hosts = headers.get_all(http::header::HOST).iter();
     match (hosts.next(), hosts.next()) {
-        (host, None) => key::of(uri, host, one_identity).map_or(Wanted::Pass, Wanted::Forgets),
+        (host, None) => Named::of(uri, host, one_identity)
+            .map_or(Wanted::Pass, |named| Wanted::Forgets(named.key())),
         _ => Wanted::Pass,
     }
 }
@@ -144,8 +148,20 @@ mod tests {
         Uri::from_static("http://rates.example/eur")
     }
 
-    fn get(headers: &[(&'static str, &'static str)]) -> Wanted {
-        wanted(&Method::GET, &rates(), &map(headers), true, false)
+    /// What is asked, and under which key; `None` if it passes.
+    fn asked(wanted: Wanted<'_>) -> Option<(KeyBytes, Ask)> {
+        match wanted {
+            Wanted::Ask(named, ask) => Some((named.key(), ask)),
+            Wanted::Pass => None,
+            Wanted::Forgets(_) => panic!("it is a GET"),
+        }
+    }
+
+    fn get(headers: &[(&'static str, &'static str)]) -> Option<Ask> {
+        let (uri, headers) = (rates(), map(headers));
+        let (key, ask) = asked(wanted(&Method::GET, &uri, &headers, true, false))?;
+        assert_eq!(key, bytes("http://rates.example/eur"));
+        Some(ask)
     }
 
     fn bytes(key: &str) -> KeyBytes {
@@ -155,7 +171,6 @@ mod tests {
     /// A plain question, to which everything may be done.
     fn plain() -> Ask {
         Ask {
-            key: bytes("http://rates.example/eur"),
             read: true,
             keep: true,
             share: true,
@@ -167,16 +182,18 @@ mod tests {
 
     #[test]
     fn only_a_get_asks_for_something_that_is_kept() {
+        let (uri, none) = (rates(), HeaderMap::new());
         let by = |method: &str| {
             let method = method.parse().unwrap();
-            wanted(&method, &rates(), &HeaderMap::new(), true, false)
+            wanted(&method, &uri, &none, true, false)
         };
-        assert_eq!(by("GET"), Wanted::Ask(plain()));
+        let key = bytes("http://rates.example/eur");
+        assert_eq!(asked(by("GET")), Some((key.clone(), plain())));
         for method in ["HEAD", "OPTIONS", "TRACE", "CONNECT"] {
             assert_eq!(by(method), Wanted::Pass, "{method}");
         }
         for method in ["POST", "PUT", "PATCH", "DELETE", "PURGE", "get"] {
-            assert_eq!(by(method), Wanted::Forgets(plain().key), "{method}");
+            assert_eq!(by(method), Wanted::Forgets(key.clone()), "{method}");
         }
     }
 
@@ -184,11 +201,9 @@ mod tests {
     fn what_a_get_and_a_post_to_one_uri_name_is_one_key() {
         let headers = map(&[("host", "Rates.Example")]);
         let uri = Uri::from_static("/eur");
-        let Wanted::Ask(ask) = wanted(&Method::GET, &uri, &headers, true, false) else {
-            panic!("a plain GET");
-        };
+        let (key, _) = asked(wanted(&Method::GET, &uri, &headers, true, false)).unwrap();
         let change = wanted(&Method::POST, &uri, &headers, false, false);
-        assert_eq!(change, Wanted::Forgets(ask.key));
+        assert_eq!(change, Wanted::Forgets(key));
     }
 
     #[test]
@@ -208,9 +223,10 @@ mod tests {
             let answer = wanted(&Method::GET, &relative, &headers, true, false);
             assert_eq!(answer, Wanted::Pass, "{name}");
         }
-        let with_body = wanted(&Method::GET, &rates(), &HeaderMap::new(), false, false);
+        let (uri, none) = (rates(), HeaderMap::new());
+        let with_body = wanted(&Method::GET, &uri, &none, false, false);
         assert_eq!(with_body, Wanted::Pass);
-        assert_eq!(get(&[("host", "a"), ("host", "b")]), Wanted::Pass);
+        assert_eq!(get(&[("host", "a"), ("host", "b")]), None);
         let user = Uri::from_static("http://me@rates.example/");
         for method in [Method::GET, Method::PUT] {
             assert_eq!(
@@ -289,7 +305,7 @@ mod tests {
         ];
         for (headers, expected) in table {
             let headers: Vec<_> = headers.to_vec();
-            assert_eq!(get(&headers), Wanted::Ask(expected), "{headers:?}");
+            assert_eq!(get(&headers), Some(expected), "{headers:?}");
         }
     }
 
@@ -301,10 +317,11 @@ mod tests {
             ..plain()
         };
         for header in [("authorization", "Bearer a"), ("cookie", "session=a")] {
-            assert_eq!(get(&[header]), Wanted::Ask(personal.clone()), "{header:?}");
-            let one = wanted(&Method::GET, &rates(), &map(&[header]), true, true);
+            assert_eq!(get(&[header]), Some(personal), "{header:?}");
+            let (uri, headers) = (rates(), map(&[header]));
+            let one = asked(wanted(&Method::GET, &uri, &headers, true, true));
             let key = bytes("1 http://rates.example/eur");
-            assert_eq!(one, Wanted::Ask(Ask { key, ..plain() }), "{header:?}");
+            assert_eq!(one, Some((key, plain())), "{header:?}");
         }
     }
 }
