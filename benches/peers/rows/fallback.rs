@@ -38,13 +38,17 @@ use super::Row;
 /// Requests that are made ahead: few enough to stay in the cache of a processor.
 const AHEAD: u64 = 32;
 
+/// Questions of `fallback_hit_many`, asked in turn: far more than a thread remembers.
+const MANY: usize = 1_000;
+
 /// Misses of which the longest is looked for, in `fallback_redis_frozen`.
 const MISSES: usize = 100;
 
 /// All rows of the fallback.
 pub(super) fn rows(c: &mut Criterion) {
-    hit(c, "fallback_hit_1t", 1);
-    hit(c, "fallback_hit_2t", 2);
+    hit(c, "fallback_hit_1t", 1, 1);
+    hit(c, "fallback_hit_2t", 2, 1);
+    hit(c, "fallback_hit_many", 1, MANY);
     stale_open(c);
     pass(c, "fallback_pass", &Method::HEAD);
     pass(c, "fallback_pass_post", &Method::POST);
@@ -52,37 +56,56 @@ pub(super) fn rows(c: &mut Criterion) {
 }
 
 fn eur() -> Request<Body> {
-    request(Method::GET, "/rates/EUR?on=2026-01-31")
+    asked(0)
+}
+
+fn asked(number: usize) -> Request<Body> {
+    request(Method::GET, &format!("/rates/EUR?on=2026-01-31&for={number}"))
+}
+
+/// So many questions, in turn.
+fn in_turn(questions: usize) -> impl FnMut() -> Request<Body> {
+    let mut numbers = (0..questions).cycle();
+    move || asked(numbers.next().expect("there is one"))
 }
 
 /// A fresh answer of 1 KiB with four headers, the same for all threads; wall time of
 /// the slower one.
-fn hit(c: &mut Criterion, name: &str, threads: usize) {
+fn hit(c: &mut Criterion, name: &str, threads: usize, questions: usize) {
     let runtime = current_thread();
     let mut row = c.benchmark_group(name);
     row.bench_function("bare", |b| {
-        b.iter_custom(|calls| slowest(threads, calls, || Origin::EMPTY));
+        b.iter_custom(|calls| slowest(threads, calls, questions, || Origin::EMPTY));
     });
+    let of = (threads, questions);
     let ours = caches::ours(caches::fallback(), Origin::USUAL);
-    hits(&mut row, "ours", threads, &runtime, ours);
-    let peer = caches::tower_resilience(100, Origin::USUAL);
-    hits(&mut row, "tower-resilience-cache", threads, &runtime, peer);
-    let peer = caches::moka(100, Origin::USUAL);
-    hits(&mut row, "moka", threads, &runtime, peer);
+    hits(&mut row, "ours", of, &runtime, ours);
+    let peer = caches::tower_resilience(2 * MANY, Origin::USUAL);
+    hits(&mut row, "tower-resilience-cache", of, &runtime, peer);
+    let peer = caches::moka(2 * MANY as u64, Origin::USUAL);
+    hits(&mut row, "moka", of, &runtime, peer);
 }
 
-fn hits<S, B>(row: &mut Row<'_>, name: &str, threads: usize, runtime: &Runtime, mut service: S)
-where
+fn hits<S, B>(
+    row: &mut Row<'_>,
+    name: &str,
+    (threads, questions): (usize, usize),
+    runtime: &Runtime,
+    mut service: S,
+) where
     S: Service<Request<Body>, Response = Response<B>> + Clone + Send,
 {
-    runtime.block_on(ask(&mut service, eur())).expect(name);
+    for number in 0..questions {
+        let answer = runtime.block_on(ask(&mut service, asked(number)));
+        answer.expect(name);
+    }
     let mut context = Context::from_waker(Waker::noop());
     let hit = at_once(&mut service, eur(), &mut context).expect("it is there");
     assert_eq!(hit.headers()["content-type"], "application/json", "{name}");
     let service = Mutex::new(service);
     let own = || service.lock().expect("nobody panics").clone();
     row.bench_function(name, |b| {
-        b.iter_custom(|calls| slowest(threads, calls, own));
+        b.iter_custom(|calls| slowest(threads, calls, questions, own));
     });
 }
 
@@ -90,6 +113,7 @@ where
 fn slowest<S: Service<Request<Body>>>(
     threads: usize,
     calls: u64,
+    questions: usize,
     own: impl Fn() -> S + Sync,
 ) -> Duration {
     let slowest = Mutex::new(Duration::ZERO);
@@ -97,7 +121,7 @@ fn slowest<S: Service<Request<Body>>>(
         let mut service = own();
         let slowest = &slowest;
         move || {
-            let took = called(&mut service, calls, eur);
+            let took = called(&mut service, calls, in_turn(questions));
             let mut slowest = slowest.lock().expect("nobody panics");
             *slowest = took.max(*slowest);
         }
@@ -109,7 +133,7 @@ fn slowest<S: Service<Request<Body>>>(
 fn called<S: Service<Request<Body>>>(
     service: &mut S,
     calls: u64,
-    make: impl Fn() -> Request<Body>,
+    mut make: impl FnMut() -> Request<Body>,
 ) -> Duration {
     let mut context = Context::from_waker(Waker::noop());
     let mut took = Duration::ZERO;

@@ -92,6 +92,7 @@ pub const ROWS: &[Row] = &[
     pool("pool_longest_wait_64_on_8", &[Target::OfFloor(3.0)]),
     kept("fallback_hit_1t", Unit::Ns, A_HIT),
     kept("fallback_hit_2t", Unit::Ns, A_HIT),
+    kept("fallback_hit_many", Unit::Ns, &[]),
     kept("fallback_stale_open", Unit::Ns, &[Target::AtMost(1_000.0)]),
     kept("fallback_pass", Unit::Ns, &[Target::AtMost(20.0)]),
     kept("fallback_pass_post", Unit::Ns, &[]),
