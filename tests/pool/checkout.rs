@@ -91,3 +91,23 @@ async fn a_handler_takes_a_connection_only_if_it_asks() {
     let connection = call(true).await.unwrap().unwrap();
     assert_eq!(ask::<i32>(&connection, "SELECT 1").await, 1);
 }
+
+/// Nothing is sent for it, so it took no time, and it is nobody's last statement.
+#[tokio::test]
+async fn a_statement_that_is_found_prepared_is_not_timed_and_not_counted() {
+    let postgres = postgres().await;
+    let pool = pool(&postgres, "pool_size: 1");
+    let timed = || pool.snapshot().query.counts.iter().sum::<u64>();
+    let connection = pool.get().await.unwrap();
+    let before = timed();
+    connection.prepare_cached("SELECT 1").await.unwrap();
+    assert_eq!(timed(), before + 1, "it is sent to be prepared");
+    connection.execute("SELECT 2 AS two", &[]).await.unwrap();
+    let run = timed();
+    for _ in 0..3 {
+        connection.prepare_cached("SELECT 1").await.unwrap();
+    }
+    assert_eq!(timed(), run);
+    let last = pool.snapshot().holders[0].last_sql.clone();
+    assert_eq!(last.as_deref(), Some("SELECT ? AS two"));
+}

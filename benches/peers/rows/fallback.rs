@@ -60,7 +60,10 @@ fn eur() -> Request<Body> {
 }
 
 fn asked(number: usize) -> Request<Body> {
-    request(Method::GET, &format!("/rates/EUR?on=2026-01-31&for={number}"))
+    request(
+        Method::GET,
+        &format!("/rates/EUR?on=2026-01-31&for={number}"),
+    )
 }
 
 /// So many questions, in turn.
