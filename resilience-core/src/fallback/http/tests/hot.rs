@@ -186,3 +186,23 @@ async fn a_call_that_fails_elsewhere_changes_nothing() {
     send(&client, elsewhere).await.unwrap_err();
     assert_eq!(before.1, where_it_is(&client).await.1);
 }
+
+#[test]
+fn what_was_forgotten_by_another_thread_is_over_here_too() {
+    use std::{sync::mpsc, thread};
+    let (fallback, _hands) = fallback(&config());
+    let client = client(&fallback, &Upstream::numbers(&[]));
+    let (warmed, is_warm) = mpsc::channel();
+    let (purged, is_purged) = mpsc::channel();
+    let other = thread::spawn(move || {
+        tokio_test::block_on(warm(&client));
+        warmed.send(()).unwrap();
+        is_purged.recv().unwrap();
+        tokio_test::block_on(get(&client, &[]))
+    });
+    is_warm.recv().unwrap();
+    fallback.purge();
+    purged.send(()).unwrap();
+    let answer = other.join().unwrap();
+    assert_eq!(answer, both("2", "fwd=uri-miss; stored"));
+}
