@@ -64,7 +64,7 @@ where
 {
     type Response = Answered<V>;
     type Error = FallbackError<E>;
-    type Future = ResponseFuture<S, Req, S::Future, V, E>;
+    type Future = ResponseFuture<S::Future, V, E>;
 
     /// Always.
     #[inline]
@@ -94,9 +94,7 @@ where
                     self.exchange(request),
                     backup,
                 );
-                // Boxed: its future is large, the call costs a task anyway, and so hits
-                // and calls that are passed on need not carry it about.
-                ResponseFuture::ask(Box::pin(async move {
+                ResponseFuture::later(Box::pin(async move {
                     match ask.await {
                         Answer::Value(value, served) => Ok(Answered::shared(value, served)),
                         Answer::Own(value, served) => Ok(Answered::own(value, served)),

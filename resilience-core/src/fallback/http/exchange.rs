@@ -15,7 +15,11 @@ use super::{
 };
 use crate::{
     breaker::{Classify, Outcome},
-    fallback::{Key, flow::Exchange, oneshot::Oneshot},
+    fallback::{
+        Key,
+        flow::Exchange,
+        oneshot::{Begun, begin},
+    },
 };
 
 /// A call of the inner service.
@@ -25,27 +29,32 @@ pub(super) struct HttpCall<S: Service<Request<ReqB>>, ReqB, C, O> {
     pub(super) question: Question<C, O>,
 }
 
+type Result<S, ReqB> = std::result::Result<
+    <S as Service<Request<ReqB>>>::Response,
+    <S as Service<Request<ReqB>>>::Error,
+>;
+
 /// How far it is.
 pub(super) enum Call<S: Service<Request<ReqB>>, ReqB> {
     NotMade(S, Request<ReqB>),
     /// It was made, with a request of these headers: an answer may differ by any of them,
     /// and says so when they are gone.
-    Made(HeaderMap, Made<S, ReqB>),
+    Made(HeaderMap, Made<Result<S, ReqB>>),
 }
 
-pub(super) enum Made<S: Service<Request<ReqB>>, ReqB> {
-    Pending(Pin<Box<Begun<S, ReqB>>>),
-    Over(Result<S::Response, S::Error>),
+pub(super) enum Made<T> {
+    Pending(Pin<Box<dyn Future<Output = T> + Send>>),
+    Over(T),
 }
 
-type Begun<S, ReqB> = Oneshot<
-    S,
-    Request<ReqB>,
-    <S as Service<Request<ReqB>>>::Future,
-    <S as Service<Request<ReqB>>>::Error,
->;
-
-impl<S: Service<Request<ReqB>>, ReqB> Call<S, ReqB> {
+impl<S, ReqB> Call<S, ReqB>
+where
+    S: Service<Request<ReqB>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Response: Send + 'static,
+    S::Error: Send + 'static,
+    ReqB: Send + 'static,
+{
     fn headers(&self) -> &HeaderMap {
         match self {
             Self::NotMade(_, request) => request.headers(),
@@ -53,12 +62,15 @@ impl<S: Service<Request<ReqB>>, ReqB> Call<S, ReqB> {
         }
     }
 
-    fn make(self) -> (HeaderMap, Made<S, ReqB>) {
+    fn make(self) -> (HeaderMap, Made<Result<S, ReqB>>) {
         match self {
             Self::NotMade(inner, request) => {
                 let asked = request.headers().clone();
-                let begun = Box::pin(Oneshot::new(inner, request));
-                (asked, Made::Pending(begun))
+                let made = match begin(inner, request) {
+                    Begun::Called(call) => Made::Pending(Box::pin(call)),
+                    begun => Made::Pending(Box::pin(begun.result())),
+                };
+                (asked, made)
             }
             Self::Made(asked, made) => (asked, made),
         }
@@ -78,8 +90,8 @@ impl<S: Service<Request<ReqB>>, ReqB> Call<S, ReqB> {
     }
 }
 
-impl<S: Service<Request<ReqB>>, ReqB> Made<S, ReqB> {
-    async fn result(self) -> Result<S::Response, S::Error> {
+impl<T> Made<T> {
+    async fn result(self) -> T {
         match self {
             Self::Pending(begun) => begun.await,
             Self::Over(result) => result,

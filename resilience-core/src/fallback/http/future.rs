@@ -4,69 +4,86 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use http::Response;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::FallbackBody;
-use crate::fallback::{FallbackError, Tried, oneshot::Oneshot};
+use crate::fallback::{
+    FallbackError, Tried,
+    oneshot::{Begun, begin},
+};
 
 pin_project! {
     /// Response future of [`HttpFallbackService`](super::HttpFallbackService).
     #[must_use = "futures do nothing unless polled"]
-    pub struct HttpResponseFuture<S, ReqB, ResB, F, E> {
+    pub struct HttpResponseFuture<F, ResB, E> {
         #[pin]
-        state: State<S, ReqB, ResB, F, E>,
+        state: State<F, ResB, E>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, ReqB, ResB, F, E> {
-        Pass {
-            #[pin]
-            call: Oneshot<S, Request<ReqB>, F, E>,
-            forget: Option<Forget>,
-        },
+    enum State<F, ResB, E> {
+        Pass { #[pin] call: F },
         Hit { response: Option<Response<FallbackBody<ResB>>> },
-        Ask { ask: BoxedAsk<ResB, E> },
+        Later { later: Later<ResB, E> },
     }
 }
 
-/// Done when a call that changes something has succeeded.
-type Forget = Box<dyn FnOnce() + Send>;
+/// Boxed, so that hits and calls that are passed on need not carry it about.
+type Later<ResB, E> = Pin<Box<dyn Future<Output = Answer<ResB, E>> + Send>>;
 
-type BoxedAsk<ResB, E> =
-    Pin<Box<dyn Future<Output = Result<Response<FallbackBody<ResB>>, FallbackError<E>>> + Send>>;
+type Answer<ResB, E> = Result<Response<FallbackBody<ResB>>, FallbackError<E>>;
 
-impl<S, ReqB, ResB, E> HttpResponseFuture<S, ReqB, ResB, S::Future, E>
-where
-    S: Service<Request<ReqB>, Response = Response<ResB>, Error = E>,
-{
+impl<F, ResB, E> HttpResponseFuture<F, ResB, E> {
     #[inline(always)]
-    pub(super) fn pass(service: S, request: Request<ReqB>) -> Self {
-        Self {
-            state: State::Pass {
-                call: Oneshot::new(service, request),
-                forget: None,
+    pub(super) fn pass<S, Req>(service: S, request: Req) -> Self
+    where
+        S: Service<Req, Response = Response<ResB>, Error = E, Future = F> + Send + 'static,
+        F: Send + 'static,
+        Req: Send + 'static,
+        ResB: Send + 'static,
+        E: Send + 'static,
+    {
+        match begin(service, request) {
+            Begun::Called(call) => Self {
+                state: State::Pass { call },
             },
+            begun => Self::later(Box::pin(async move { passed(begun.result().await) })),
         }
     }
 
-    pub(super) fn forgets(service: S, request: Request<ReqB>, forget: Forget) -> Self {
-        Self {
-            state: State::Pass {
-                call: Oneshot::new(service, request),
-                forget: Some(forget),
-            },
-        }
+    /// Does `forget` when the call, which changes something, has succeeded.
+    pub(super) fn forgets<S, Req>(
+        service: S,
+        request: Req,
+        forget: impl FnOnce() + Send + 'static,
+    ) -> Self
+    where
+        S: Service<Req, Response = Response<ResB>, Error = E, Future = F> + Send + 'static,
+        F: Send + 'static,
+        Req: Send + 'static,
+        ResB: Send + 'static,
+        E: Send + 'static,
+    {
+        let begun = begin(service, request);
+        Self::later(Box::pin(async move {
+            let result = begun.result().await;
+            // RFC 9111, section 4.4: with what is no error.
+            if let Ok(response) = &result
+                && (response.status().is_success() || response.status().is_redirection())
+            {
+                forget();
+            }
+            passed(result)
+        }))
     }
-}
 
-impl<S, ReqB, ResB, F, E> HttpResponseFuture<S, ReqB, ResB, F, E> {
     #[inline(always)]
     pub(super) const fn hit(response: Response<FallbackBody<ResB>>) -> Self {
         Self {
@@ -76,44 +93,40 @@ impl<S, ReqB, ResB, F, E> HttpResponseFuture<S, ReqB, ResB, F, E> {
         }
     }
 
-    pub(super) const fn ask(ask: BoxedAsk<ResB, E>) -> Self {
+    pub(super) const fn later(later: Later<ResB, E>) -> Self {
         Self {
-            state: State::Ask { ask },
+            state: State::Later { later },
         }
     }
 }
 
-impl<S, ReqB, ResB, E> Future for HttpResponseFuture<S, ReqB, ResB, S::Future, E>
+#[inline(always)]
+fn passed<ResB, E>(result: Result<Response<ResB>, E>) -> Answer<ResB, E> {
+    match result {
+        Ok(response) => Ok(response.map(FallbackBody::passed)),
+        Err(error) => Err(FallbackError::own(error, Tried::NotForThis)),
+    }
+}
+
+impl<F, ResB, E> Future for HttpResponseFuture<F, ResB, E>
 where
-    S: Service<Request<ReqB>, Response = Response<ResB>, Error = E>,
+    F: Future<Output = Result<Response<ResB>, E>>,
 {
-    type Output = Result<Response<FallbackBody<ResB>>, FallbackError<E>>;
+    type Output = Answer<ResB, E>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProj::Pass { call, forget } => Poll::Ready(match ready!(call.poll(cx)) {
-                Ok(response) => {
-                    let status = response.status();
-                    // RFC 9111, section 4.4: with what is no error.
-                    if let Some(forget) = forget.take()
-                        && (status.is_success() || status.is_redirection())
-                    {
-                        forget();
-                    }
-                    Ok(response.map(FallbackBody::passed))
-                }
-                Err(error) => Err(FallbackError::own(error, Tried::NotForThis)),
-            }),
+            StateProj::Pass { call } => call.poll(cx).map(passed),
             StateProj::Hit { response } => {
                 Poll::Ready(Ok(response.take().expect("not polled after it was ready")))
             }
-            StateProj::Ask { ask } => ask.as_mut().poll(cx),
+            StateProj::Later { later } => later.as_mut().poll(cx),
         }
     }
 }
 
-impl<S, ReqB, ResB, F, E> fmt::Debug for HttpResponseFuture<S, ReqB, ResB, F, E> {
+impl<F, ResB, E> fmt::Debug for HttpResponseFuture<F, ResB, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpResponseFuture").finish_non_exhaustive()
     }

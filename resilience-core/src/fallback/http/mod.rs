@@ -38,4 +38,4 @@ pub use layer::HttpFallbackLayer;
 pub use other::{AskOther, NoOther, Other};
 pub use service::HttpFallbackService;
 pub(crate) use vary::{Vary, variant_key};
-pub(crate) use wanted::{Ask, Wanted, wanted};
+pub(crate) use wanted::{Ask, Wanted, passes, wanted};

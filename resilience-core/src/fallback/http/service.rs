@@ -18,6 +18,7 @@ use super::{
     hot::Hot,
     key::Named,
     other::{AskOther, NoOther},
+    passes,
     stored::{HttpStored, memory},
     wanted,
 };
@@ -79,7 +80,7 @@ where
 {
     type Response = Response<FallbackBody<ResB>>;
     type Error = FallbackError<E>;
-    type Future = HttpResponseFuture<S, ReqB, ResB, S::Future, E>;
+    type Future = HttpResponseFuture<S::Future, ResB, E>;
 
     /// Always.
     #[inline]
@@ -87,8 +88,58 @@ where
         Poll::Ready(Ok(()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+        if passes(request.method()) {
+            return HttpResponseFuture::pass(self.inner.clone(), request);
+        }
+        self.answer(request)
+    }
+}
+
+impl<S, C, O> HttpFallbackService<S, C, O> {
+    fn exchange<ReqB>(
+        &self,
+        request: Request<ReqB>,
+        ask: Ask,
+        primary: Key,
+    ) -> Box<HttpCall<S, ReqB, C, O>>
+    where
+        S: Service<Request<ReqB>> + Clone,
+    {
+        Box::new(HttpCall {
+            call: Some(Call::NotMade(self.inner.clone(), request)),
+            question: Question {
+                shared: Arc::clone(&self.shared),
+                primary,
+                personal: ask.personal,
+                keep: ask.keep,
+            },
+        })
+    }
+
+    /// All that a layer has to do with what is its business. Never inlined: what is not
+    /// need not make room on the stack for it.
+    #[inline(never)]
+    fn answer<ReqB, ResB, E>(
+        &self,
+        request: Request<ReqB>,
+    ) -> HttpResponseFuture<S::Future, ResB, E>
+    where
+        S: Service<Request<ReqB>, Response = Response<ResB>, Error = E> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        ReqB: Body + Send + 'static,
+        ResB: Body + Send + 'static,
+        ResB::Data: Send,
+        ResB::Error: Send + Sync,
+        E: Send + Sync + 'static,
+        C: Classify<Response<ResB>, E>
+            + Classify<Response<FallbackBody<ResB>>, E>
+            + Send
+            + Sync
+            + 'static,
+        O: AskOther<ReqB, ResB>,
+    {
         let shared = &self.shared;
         let wanted = wanted(
             request.method(),
@@ -101,7 +152,7 @@ where
             Wanted::Pass => return HttpResponseFuture::pass(self.inner.clone(), request),
             Wanted::Forgets(key) => {
                 let (port, key) = (Arc::clone(&shared.port), Key::from(&*key));
-                let forget = Box::new(move || port.forget(&key));
+                let forget = move || port.forget(&key);
                 return HttpResponseFuture::forgets(self.inner.clone(), request, forget);
             }
             Wanted::Ask(named, ask) => (named, ask),
@@ -132,9 +183,7 @@ where
                 }
                 let response = shared.stored(hit.found.value, hit.served, Missed::Nothing);
                 if let Some(refresh) = hit.refresh {
-                    let primary = Key::from(&*key);
-                    let call = || self.exchange(request, ask, primary.clone());
-                    self.shared.port.refresh(primary.clone(), refresh, call);
+                    self.refresh(request, &key, ask, refresh);
                 }
                 HttpResponseFuture::hit(response)
             }
@@ -142,29 +191,27 @@ where
             Look::Ask(asking) => self.miss(request, &key, ask, want, asking),
         }
     }
-}
 
-impl<S, C, O> HttpFallbackService<S, C, O> {
-    fn exchange<ReqB>(
-        &self,
-        request: Request<ReqB>,
-        ask: Ask,
-        primary: Key,
-    ) -> Box<HttpCall<S, ReqB, C, O>>
+    /// Has an answer fetched anew, for nobody who waits.
+    #[inline(never)]
+    fn refresh<ReqB, ResB, E>(&self, request: Request<ReqB>, key: &[u8], ask: Ask, refresh: Key)
     where
-        S: Service<Request<ReqB>> + Clone,
+        S: Service<Request<ReqB>, Response = Response<ResB>, Error = E> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        ReqB: Send + 'static,
+        ResB: Body + Send + 'static,
+        ResB::Data: Send,
+        ResB::Error: Send + Sync,
+        E: Send + Sync + 'static,
+        C: Classify<Response<ResB>, E> + Send + Sync + 'static,
+        O: Send + Sync + 'static,
     {
-        Box::new(HttpCall {
-            call: Some(Call::NotMade(self.inner.clone(), request)),
-            question: Question {
-                shared: Arc::clone(&self.shared),
-                primary,
-                personal: ask.personal,
-                keep: ask.keep,
-            },
-        })
+        let primary = Key::from(key);
+        let call = || self.exchange(request, ask, primary.clone());
+        self.shared.port.refresh(primary.clone(), refresh, call);
     }
 
+    #[inline(never)]
     fn miss<ReqB, ResB, E>(
         &self,
         request: Request<ReqB>,
@@ -172,7 +219,7 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
         ask: Ask,
         want: Want,
         asking: Asking,
-    ) -> HttpResponseFuture<S, ReqB, ResB, S::Future, E>
+    ) -> HttpResponseFuture<S::Future, ResB, E>
     where
         S: Service<Request<ReqB>, Response = Response<ResB>, Error = E> + Clone + Send + 'static,
         S::Future: Send + 'static,
@@ -191,9 +238,7 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
         let backup = self.shared.backup::<_, _, E>(&request, asking);
         let (shared, key) = (Arc::clone(&self.shared), Key::from(key));
         let call = self.exchange(request, ask, key.clone());
-        // Boxed: its future is large, the call costs a task anyway, and so hits and
-        // calls that are passed on need not carry it about.
-        HttpResponseFuture::ask(Box::pin(async move {
+        HttpResponseFuture::later(Box::pin(async move {
             let answer = Arc::clone(&shared.port).ask(key, want, call, backup).await;
             match answer {
                 Answer::Value(kept, served) => Ok(shared.stored(kept, served, asking.missed)),

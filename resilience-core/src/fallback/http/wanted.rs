@@ -37,6 +37,19 @@ pub(crate) struct Ask {
     pub(crate) max_age: Option<u32>,
 }
 
+/// Whether requests of a method neither ask for what may be stored nor change anything, so
+/// that no more has to be read of them.
+#[inline]
+pub(crate) fn passes(method: &Method) -> bool {
+    [
+        Method::HEAD,
+        Method::OPTIONS,
+        Method::TRACE,
+        Method::CONNECT,
+    ]
+    .contains(method)
+}
+
 /// Reads a request. `one_identity` says that all are made with the same credentials, so
 /// that nobody gets to see what is another's.
 ///
@@ -106,13 +119,7 @@ fn unlike_get<'a>(
     headers: &'a HeaderMap,
     one_identity: bool,
 ) -> Wanted<'a> {
-    let changes_nothing = [
-        Method::HEAD,
-        Method::OPTIONS,
-        Method::TRACE,
-        Method::CONNECT,
-    ];
-    if changes_nothing.contains(method) {
+    if passes(method) {
         return Wanted::Pass;
     }
     // A method that nobody knows may change something, too.
