@@ -87,7 +87,7 @@ async fn a_record_of_another_version_is_skipped_and_counted() {
     }
     is_well(&second);
     store(&second, "older", "1.08").await;
-    assert_eq!(read(&second, "older").await.as_deref(), Some("1.08"));
+    assert_eq!(read_soon(&second, "older").await, "1.08");
 }
 
 /// Runs a line of shell with mounts of its own, which are gone with it. `None` if

@@ -203,6 +203,10 @@ async fn what_is_forgotten_while_it_is_read_is_not_served() {
     let second = SecondLevel::with_deadline(fake, LONG);
     keep(&second, "rates", "old");
     assert!(second.flush(LONG));
+    // It would be the one that waits at the gate.
+    eventually("the first batch is read again", || {
+        second.snapshot().shadow_reads == 1
+    });
     let gate = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     *inside.gate.lock() = Some(gate.clone());
     let (begun, let_go) = gate;

@@ -29,7 +29,8 @@ const GATHER: Duration = Duration::from_millis(200);
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_LAST: Duration = Duration::from_secs(5);
 
-/// A store ends by itself long before; one that does not must not be waited for.
+/// A store ends by itself long before; one that does not must not be waited for. So long
+/// takes a record that is read again, too.
 const WRITE_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long the last batches may take when nobody uses the store any more.
@@ -283,7 +284,8 @@ impl Writer {
         let shared = self.shared();
         // One that is not there was dropped for want of room, or by somebody else;
         // a store that fails is told by the next batch.
-        if let Ok(Some(bytes)) = shared.store.read_again(&kept[index].key).await {
+        let reading = shared.store.read_again(&kept[index].key);
+        if let Ok(Ok(Some(bytes))) = tokio::time::timeout(WRITE_WITHIN, reading).await {
             count(&shared.health.shadow_reads, 1);
             if let Err(error) = Record::decode(&bytes) {
                 let before = shared.health.shadow_failures.fetch_add(1, Relaxed);

@@ -64,7 +64,7 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
 #[tokio::test]
 async fn what_was_written_is_there_after_it_is_opened_again_for_its_owner_only() {
     let ground = Ground::new();
-    let second = SecondLevel::new(ground.open());
+    let second = SecondLevel::with_deadline(ground.open(), LONG);
     let record = Record {
         asked_at_ms: 7,
         terms: Terms::default(),
@@ -79,7 +79,7 @@ async fn what_was_written_is_there_after_it_is_opened_again_for_its_owner_only()
     second.keep("stock", &Key::from("EUR"), record.clone(), u64::MAX);
     assert!(second.flush(LONG));
     drop(second);
-    let second = SecondLevel::new(ground.open());
+    let second = SecondLevel::with_deadline(ground.open(), LONG);
     for key in keys {
         let found = second.read("rates", &Key::from(key)).await;
         assert_eq!(found.as_ref(), Some(&record));
