@@ -5,14 +5,7 @@
 //! map holds those that run, and nothing else: each is taken out by its
 //! [`Lead`], which is dropped whatever happens.
 
-use std::{
-    borrow::Borrow,
-    collections::HashMap,
-    fmt,
-    hash::Hash,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{borrow::Borrow, collections::HashMap, fmt, hash::Hash, sync::Arc, time::Duration};
 #[cfg(feature = "fallback")]
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -31,6 +24,8 @@ pub(crate) struct Flights<K, T> {
 
 struct Running<K, T> {
     by_key: HashMap<K, Flight<T>, RandomState>,
+    /// Those that were set apart and that somebody waits for, by their numbers.
+    apart: HashMap<u64, Tell<T>, RandomState>,
     /// How many leads there are, those set apart included.
     leads: usize,
     next: u64,
@@ -39,22 +34,16 @@ struct Running<K, T> {
 struct Flight<T> {
     /// Tells it from a later one of the same key.
     number: u64,
-    tell: Arc<Tell<T>>,
+    /// `None` before anybody waits: a channel costs more than all the rest of a run that
+    /// is over at once.
+    tell: Option<Tell<T>>,
 }
 
 /// What a run left behind: nothing yet, what it gave, or why it gave nothing.
 type Ended<T> = Option<Result<T, Lost>>;
 
-/// Tells those who wait how a run ended. There is a channel from the first of them on: it
-/// costs more than all the rest of a run that is over at once.
-struct Tell<T>(OnceLock<watch::Sender<Ended<T>>>);
-
-impl<T> Tell<T> {
-    fn wait(&self) -> Wait<T> {
-        let tell = self.0.get_or_init(|| watch::Sender::new(None));
-        Wait(tell.subscribe())
-    }
-}
+/// Tells those who wait how a run ended.
+type Tell<T> = watch::Sender<Ended<T>>;
 
 /// Why a run gave no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -96,6 +85,7 @@ where
     pub(crate) fn new() -> Self {
         let running = Running {
             by_key: HashMap::default(),
+            apart: HashMap::default(),
             leads: 0,
             next: 0,
         };
@@ -108,8 +98,8 @@ where
     /// whatever a run that has ended has kept.
     pub(crate) fn turn(&self, key: K, known: impl FnOnce(&K) -> Option<T>) -> Turn<K, T> {
         let mut running = self.running.lock();
-        if let Some(flight) = running.by_key.get(&key) {
-            return Turn::Wait(flight.tell.wait());
+        if let Some(flight) = running.by_key.get_mut(&key) {
+            return Turn::Wait(flight.wait());
         }
         if let Some(known) = known(&key) {
             return Turn::Known(known);
@@ -118,19 +108,15 @@ where
             return Turn::Alone;
         }
         running.leads += 1;
-        let tell = Arc::new(Tell(OnceLock::new()));
         let number = running.next;
         running.next += 1;
-        let flight = Flight {
-            number,
-            tell: Arc::clone(&tell),
-        };
+        let flight = Flight { number, tell: None };
         running.by_key.insert(key.clone(), flight);
         Turn::Lead(Lead {
             running: Arc::clone(&self.running),
             key,
             number,
-            tell,
+            over: false,
         })
     }
 
@@ -142,21 +128,29 @@ where
         Q: Eq + Hash + ?Sized,
     {
         let mut running = self.running.lock();
-        let apart = running.by_key.remove_entry(key);
+        let left = running.by_key.remove_entry(key).map(|(key, flight)| {
+            running.set_apart(flight);
+            key
+        });
         let changed = change();
         drop(running);
         // Drops a key, which is the caller's code.
-        drop(apart);
+        drop(left);
         changed
     }
 
     /// The same with all runs.
     pub(crate) fn without_any<R>(&self, change: impl FnOnce() -> R) -> R {
         let mut running = self.running.lock();
-        let apart = std::mem::take(&mut running.by_key);
+        let by_key = std::mem::take(&mut running.by_key);
+        let mut left = Vec::with_capacity(by_key.len());
+        for (key, flight) in by_key {
+            running.set_apart(flight);
+            left.push(key);
+        }
         let changed = change();
         drop(running);
-        drop(apart);
+        drop(left);
         changed
     }
 
@@ -195,7 +189,7 @@ pub(crate) struct Lead<K: Eq + Hash, T> {
     running: Arc<Mutex<Running<K, T>>>,
     key: K,
     number: u64,
-    tell: Arc<Tell<T>>,
+    over: bool,
 }
 
 impl<K, T> Lead<K, T>
@@ -217,12 +211,12 @@ where
     ///
     /// Outside of a tokio runtime.
     pub(crate) fn run<R>(
-        self,
+        mut self,
         most: Duration,
         run: impl Future<Output = T> + Send + 'static,
         keep: impl FnOnce(&K, &T) -> R + Send + 'static,
     ) -> Wait<T> {
-        let wait = self.tell.wait();
+        let wait = self.wait();
         tokio::spawn(async move {
             match tokio::time::timeout(most, run).await {
                 Ok(answer) => self.end(answer, keep),
@@ -243,7 +237,7 @@ where
     /// Outside of a tokio runtime, if it is not over at once.
     #[cfg(feature = "fallback")]
     pub(crate) async fn run_from_here<R>(
-        self,
+        mut self,
         most: Duration,
         mut run: Pin<Box<impl Future<Output = T> + Send + 'static>>,
         keep: impl FnOnce(&K, &T) -> R + Send + 'static,
@@ -262,15 +256,25 @@ where
     }
 
     /// Ends it with an answer.
-    pub(crate) fn end<R>(self, answer: T, keep: impl FnOnce(&K, &T) -> R) {
+    pub(crate) fn end<R>(mut self, answer: T, keep: impl FnOnce(&K, &T) -> R) {
         let mut running = self.running.lock();
-        let ended = running.take(&self.key, self.number);
+        let (ended, tell) = running.end(&self.key, self.number);
+        self.over = true;
         let kept = ended.is_some().then(|| keep(&self.key, &answer));
         drop(running);
         drop((ended, kept));
         // Nobody can join it any more.
-        if let Some(tell) = self.tell.0.get() {
+        if let Some(tell) = tell {
             tell.send_replace(Some(Ok(answer)));
+        }
+    }
+
+    /// Ends it with an answer of which nothing is kept, and that is made only if somebody
+    /// waits for it.
+    #[cfg(feature = "fallback")]
+    pub(crate) fn end_for_others(mut self, answer: impl FnOnce() -> T) {
+        if let Some(tell) = self.leave() {
+            tell.send_replace(Some(Ok(answer())));
         }
     }
 }
@@ -290,28 +294,36 @@ pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Lost> {
 }
 
 impl<K: Eq + Hash, T> Lead<K, T> {
-    pub(crate) fn lose(&self, why: Lost) {
+    fn wait(&self) -> Wait<T> {
         let mut running = self.running.lock();
-        let ended = running.take(&self.key, self.number);
+        match running.by_key.get_mut(&self.key) {
+            Some(flight) if flight.number == self.number => flight.wait(),
+            _ => Wait::of(running.apart.entry(self.number).or_insert_with(tell)),
+        }
+    }
+
+    pub(crate) fn lose(&mut self, why: Lost) {
+        // Told last: who hears of it and asks again must not find this run.
+        if let Some(tell) = self.leave() {
+            tell.send_replace(Some(Err(why)));
+        }
+    }
+
+    /// It runs no more; who is to be told of it.
+    fn leave(&mut self) -> Option<Tell<T>> {
+        if std::mem::replace(&mut self.over, true) {
+            return None;
+        }
+        let mut running = self.running.lock();
+        let (ended, tell) = running.end(&self.key, self.number);
         drop(running);
         drop(ended);
-        let Some(tell) = self.tell.0.get() else {
-            return;
-        };
-        // Told last: who hears of it and asks again must not find this run.
-        tell.send_if_modified(|told| {
-            let first = told.is_none();
-            if first {
-                *told = Some(Err(why));
-            }
-            first
-        });
+        tell
     }
 }
 
 impl<K: Eq + Hash, T> Drop for Lead<K, T> {
     fn drop(&mut self) {
-        self.running.lock().leads -= 1;
         // Without a panic only a runtime drops a task that has not ended.
         let why = if std::thread::panicking() {
             Lost::Panicked
@@ -323,18 +335,45 @@ impl<K: Eq + Hash, T> Drop for Lead<K, T> {
 }
 
 impl<K: Eq + Hash, T> Running<K, T> {
-    /// Takes a run out, unless it was set apart or has been taken out.
-    fn take(&mut self, key: &K, number: u64) -> Option<(K, Flight<T>)> {
-        let flight = self.by_key.get(key)?;
-        if flight.number != number {
-            return None;
+    /// Takes a run out: its key, unless it was set apart, and who is to be told.
+    fn end(&mut self, key: &K, number: u64) -> (Option<K>, Option<Tell<T>>) {
+        self.leads -= 1;
+        match self.by_key.remove_entry(key) {
+            Some((key, flight)) if flight.number == number => (Some(key), flight.tell),
+            later => {
+                if let Some((key, flight)) = later {
+                    self.by_key.insert(key, flight);
+                }
+                (None, self.apart.remove(&number))
+            }
         }
-        self.by_key.remove_entry(key)
     }
+
+    fn set_apart(&mut self, flight: Flight<T>) {
+        if let Some(tell) = flight.tell {
+            self.apart.insert(flight.number, tell);
+        }
+    }
+}
+
+impl<T> Flight<T> {
+    fn wait(&mut self) -> Wait<T> {
+        Wait::of(self.tell.get_or_insert_with(tell))
+    }
+}
+
+fn tell<T>() -> Tell<T> {
+    watch::Sender::new(None)
 }
 
 /// Waits for the answer of a run. Dropped, it leaves the run alone.
 pub(crate) struct Wait<T>(watch::Receiver<Ended<T>>);
+
+impl<T> Wait<T> {
+    fn of(tell: &mut Tell<T>) -> Self {
+        Self(tell.subscribe())
+    }
+}
 
 impl<T: Clone> Wait<T> {
     pub(crate) async fn answer(mut self) -> Result<T, Lost> {

@@ -86,7 +86,7 @@ where
                 }
                 ResponseFuture::hit(Answered::shared(hit.found.value, hit.served))
             }
-            Look::Ask(asking) => {
+            Look::Ask(asking, _) => {
                 let backup = self.backup::<E>(&request, asking);
                 let ask = Arc::clone(&self.shared.port).ask(
                     key,
@@ -170,6 +170,10 @@ where
 
     fn redirect(&self, _: &V) -> Option<Key> {
         None
+    }
+
+    fn fails_at_once(self) -> Option<Self> {
+        Some(self)
     }
 
     async fn ask(self, key: Key) -> Asked<V, E, V> {

@@ -1,6 +1,6 @@
 //! A look into memory: whether it answers, and else how the call is to be made.
 
-use super::{Port, Want};
+use super::{Port, Spare, Want};
 use crate::{
     config::FallbackStrategy,
     fallback::{Key, Served, Source, handle::Inner, rules::Use, shelf::Found},
@@ -11,8 +11,8 @@ pub(in crate::fallback) enum Look<V> {
     /// The call has no fallback.
     Pass,
     Hit(Hit<V>),
-    /// It has to be asked for.
-    Ask(Asking),
+    /// It has to be asked for. This may be given if that fails.
+    Ask(Asking, Option<Spare<V>>),
 }
 
 /// A stored answer that will do.
@@ -40,6 +40,13 @@ pub(in crate::fallback) struct Asking {
     pub(in crate::fallback) strategy: FallbackStrategy,
     pub(in crate::fallback) enabled: bool,
     pub(in crate::fallback) missed: Missed,
+}
+
+impl Asking {
+    /// Whether the last good answer is given if the call fails.
+    fn spares(self) -> bool {
+        self.enabled && self.strategy == FallbackStrategy::Cache
+    }
 }
 
 /// Why memory does not answer.
@@ -83,13 +90,12 @@ where
         if settings.strategy == FallbackStrategy::None || key.len() > Key::LONGEST {
             return Look::Pass;
         }
-        let ask = |missed| {
-            Look::Ask(Asking {
-                strategy: settings.strategy,
-                enabled: settings.enabled,
-                missed,
-            })
+        let asking = |missed| Asking {
+            strategy: settings.strategy,
+            enabled: settings.enabled,
+            missed,
         };
+        let ask = |missed| Look::Ask(asking(missed), None);
         if !settings.serves() {
             return ask(Missed::Off);
         }
@@ -127,7 +133,12 @@ where
                 Source::Refreshing,
                 Some(at.unwrap_or_else(|| Key::from(key))),
             ),
-            _ => return ask(Missed::Stale),
+            Use::Dead(_) => return ask(Missed::Stale),
+            _ => {
+                let spares = want.share && asking(Missed::Stale).spares();
+                let spare = spares.then_some(Spare { found, at, version });
+                return Look::Ask(asking(Missed::Stale), spare);
+            }
         };
         inner.counts.fresh.one();
         let fresh_ns = limits.fresh_ns;

@@ -1,12 +1,13 @@
 //! The way of one call, whatever is called: from memory, from the second level, from
 //! the upstream, or what is left when that fails.
 //!
-//! `look` is a look into memory, `exchange` a call as the flow sees it, `run` makes it,
-//! `answer` is what a caller gets of that.
+//! `look` is a look into memory, `exchange` a call as the flow sees it, `now` the way of one
+//! that may fail at once, `run` that of any other, `answer` is what a caller gets of that.
 
 mod answer;
 mod exchange;
 mod look;
+mod now;
 mod run;
 
 use std::{any::Any, future::Future, pin::Pin, sync::Arc, time::Duration};
@@ -20,14 +21,12 @@ use super::{
     handle::Inner,
     shelf::{Changes, Found, Kept, Left, Shelf},
 };
-use crate::cache::{
-    FETCH_WITHIN, Lost,
-    flight::{Turn, caught},
-};
+use crate::cache::{FETCH_WITHIN, Lost, flight::Turn};
 
 pub(super) use exchange::{Asked, Exchange, Keep, Note, Said, Verdict};
 use look::stored;
 pub(super) use look::{Again, Asking, Look, Missed};
+pub(super) use now::{Now, Spare};
 
 /// One fallback as a layer uses it, for answers `V`.
 ///
@@ -160,7 +159,7 @@ where
         self: Arc<Self>,
         primary: Key,
         want: Want,
-        mut exchange: X,
+        exchange: X,
         backup: Backup<V, X::Own>,
     ) -> Answer<V, X::Error, X::Own>
     where
@@ -178,14 +177,7 @@ where
         }
         for _ in 0..MOST_ROUNDS {
             let key = self.resolve(&primary, &exchange);
-            // Outlives the lock: what it holds may be the last of it, and its `Drop` is
-            // not ours.
-            let mut seen = None;
-            let known = |key: &Key| {
-                seen = self.in_memory(key);
-                let fresh = self.is_fresh(seen.as_ref(), want);
-                fresh.then(|| Arc::new(Ran::known(seen.take().expect("it is fresh"))))
-            };
+            let known = |key: &Key| self.known(key, want);
             let (ended, waited) = match self.shelf.flights.turn(key.clone(), known) {
                 Turn::Known(ran) => (Ok(ran), false),
                 Turn::Wait(wait) => (wait.answer().await, true),
@@ -195,18 +187,6 @@ where
                     let keep = self.keeps(primary);
                     // Nothing is awaited between this and the task: whoever is cancelled
                     // takes nothing from those who wait.
-                    match caught(|| self.at_once(seen, &mut exchange)) {
-                        Ok(Some(ran)) => {
-                            let ran = Arc::new(ran);
-                            lead.end(Arc::clone(&ran), keep);
-                            return self.answer(&ran, None, false);
-                        }
-                        Ok(None) => {}
-                        Err(panicked) => {
-                            lead.lose(panicked);
-                            return self.lost(&key, panicked);
-                        }
-                    }
                     let (tell, mut hear) = oneshot::channel();
                     let run = Arc::clone(&self).lead(key.clone(), want, exchange, tell);
                     let ended = lead
@@ -238,19 +218,13 @@ where
         self.answer(&ran, own, false)
     }
 
-    /// What a run comes to whose call fails at once while memory has an answer for that. It
-    /// is the usual one while a circuit is open, and needs no future and no task.
-    fn at_once<X: Exchange<V>>(&self, seen: Option<At<V>>, exchange: &mut X) -> Option<Ran<V>> {
-        let at = seen?;
-        if !exchange.fails_at_once() {
+    /// What memory has and will do, as if a run had brought it.
+    fn known(&self, key: &Key, want: Want) -> Option<Arc<Ran<V>>> {
+        let at = self.in_memory(key);
+        if !self.is_fresh(at.as_ref(), want) {
             return None;
         }
-        self.after_failure(&at.found).ok()?;
-        Some(Ran {
-            got: Got::Value(at),
-            from: Origin::Stale { status: None },
-            changes: Changes::default(),
-        })
+        at.map(|at| Arc::new(Ran::known(at)))
     }
 
     /// Fetches the answer of a key anew, if nobody does: in a task, for nobody.

@@ -24,8 +24,7 @@ use crate::{
 
 /// A call of the inner service.
 pub(super) struct HttpCall<S: Service<Request<ReqB>>, ReqB, C, O> {
-    /// `None` while it is being made.
-    pub(super) call: Option<Call<S, ReqB>>,
+    pub(super) call: Call<S, ReqB>,
     pub(super) question: Question<C, O>,
 }
 
@@ -75,19 +74,6 @@ where
             Self::Made(asked, made) => (asked, made),
         }
     }
-
-    /// Makes it, and waits for nothing.
-    fn make_now(self) -> Self {
-        let (asked, mut made) = self.make();
-        if let Made::Pending(begun) = &mut made {
-            // It wakes nobody: who waits for it polls it again.
-            let mut nobody = Context::from_waker(Waker::noop());
-            if let Poll::Ready(result) = begun.as_mut().poll(&mut nobody) {
-                made = Made::Over(result);
-            }
-        }
-        Self::Made(asked, made)
-    }
 }
 
 impl<T> Made<T> {
@@ -115,28 +101,31 @@ where
     type Own = Own<ResB>;
 
     fn redirect(&self, stored: &HttpStored) -> Option<Key> {
-        let call = self.call.as_ref().expect(THERE);
-        stored.redirect(call.headers())
+        stored.redirect(self.call.headers())
     }
 
-    fn fails_at_once(&mut self) -> bool {
-        let call = self.call.take().expect(THERE).make_now();
-        let fails = match &call {
-            Call::Made(_, Made::Over(Err(error))) => {
-                let judged = self.question.shared.classify.classify(Err(error));
-                matches!(judged, Outcome::Failure(_))
+    fn fails_at_once(self) -> Option<Self> {
+        let (asked, mut made) = self.call.make();
+        if let Made::Pending(begun) = &mut made {
+            // It wakes nobody: who waits for it polls it again.
+            let mut nobody = Context::from_waker(Waker::noop());
+            if let Poll::Ready(result) = begun.as_mut().poll(&mut nobody) {
+                made = Made::Over(result);
             }
-            _ => false,
-        };
-        self.call = Some(call);
-        fails
+        }
+        if let Made::Over(Err(error)) = &made {
+            let judged = self.question.shared.classify.classify(Err(error));
+            if matches!(judged, Outcome::Failure(_)) {
+                return None;
+            }
+        }
+        let call = Call::Made(asked, made);
+        Some(Self { call, ..self })
     }
 
     fn ask(self, _: Key) -> impl Future<Output = AskedHttp<E, ResB>> + Send {
-        let (asked, made) = self.call.expect(THERE).make();
+        let (asked, made) = self.call.make();
         let question = self.question;
         async move { question.answered(asked, made.result().await).await }
     }
 }
-
-const THERE: &str = "it is taken only to be put back made";

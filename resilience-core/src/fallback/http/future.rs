@@ -38,7 +38,7 @@ pin_project! {
 /// Boxed, so that hits and calls that are passed on need not carry it about.
 type Later<ResB, E> = Pin<Box<dyn Future<Output = Answer<ResB, E>> + Send>>;
 
-type Answer<ResB, E> = Result<Response<FallbackBody<ResB>>, FallbackError<E>>;
+pub(super) type Answer<ResB, E> = Result<Response<FallbackBody<ResB>>, FallbackError<E>>;
 
 impl<F, ResB, E> HttpResponseFuture<F, ResB, E> {
     #[inline(always)]
@@ -90,6 +90,17 @@ impl<F, ResB, E> HttpResponseFuture<F, ResB, E> {
             state: State::Hit {
                 response: Some(response),
             },
+        }
+    }
+
+    pub(super) fn over(answer: Answer<ResB, E>) -> Self
+    where
+        ResB: Send + 'static,
+        E: Send + Sync + 'static,
+    {
+        match answer {
+            Ok(response) => Self::hit(response),
+            Err(error) => Self::later(Box::pin(async { Err(error) })),
         }
     }
 

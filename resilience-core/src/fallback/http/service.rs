@@ -13,8 +13,8 @@ use tower_service::Service;
 use super::{
     Ask, CacheStatus, FallbackBody, Forwarded, Given, HttpAnswer, Wanted, age, append,
     exchange::{Call, HttpCall},
-    future::HttpResponseFuture,
-    heard::Question,
+    future::{self, HttpResponseFuture},
+    heard::{Own, Question},
     hot::Hot,
     key::Named,
     other::{AskOther, NoOther},
@@ -27,7 +27,7 @@ use crate::{
     config::FallbackStrategy,
     fallback::{
         FallbackError, Key, Served, Source,
-        flow::{Answer, Asking, Backup, Look, Missed, OtherFuture, Port, Want},
+        flow::{Answer, Asking, Backup, Look, Missed, Now, OtherFuture, Port, Spare, Want},
         shelf::Kept,
     },
 };
@@ -98,24 +98,24 @@ where
 }
 
 impl<S, C, O> HttpFallbackService<S, C, O> {
-    fn exchange<ReqB>(
+    fn call_of<ReqB>(
         &self,
         request: Request<ReqB>,
         ask: Ask,
         primary: Key,
-    ) -> Box<HttpCall<S, ReqB, C, O>>
+    ) -> HttpCall<S, ReqB, C, O>
     where
         S: Service<Request<ReqB>> + Clone,
     {
-        Box::new(HttpCall {
-            call: Some(Call::NotMade(self.inner.clone(), request)),
+        HttpCall {
+            call: Call::NotMade(self.inner.clone(), request),
             question: Question {
                 shared: Arc::clone(&self.shared),
                 primary,
                 personal: ask.personal,
                 keep: ask.keep,
             },
-        })
+        }
     }
 
     /// All that a layer has to do with what is its business. Never inlined: what is not
@@ -187,8 +187,9 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
                 }
                 HttpResponseFuture::hit(response)
             }
-            Look::Ask(_) if ask.only_stored => HttpResponseFuture::hit(shared.not_asked()),
-            Look::Ask(asking) => self.miss(request, &key, ask, want, asking),
+            Look::Ask(..) if ask.only_stored => HttpResponseFuture::hit(shared.not_asked()),
+            Look::Ask(asking, None) => self.miss(request, &key, ask, want, asking),
+            Look::Ask(_, Some(spare)) => self.now(request, &key, ask, want, spare),
         }
     }
 
@@ -207,7 +208,7 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
         O: Send + Sync + 'static,
     {
         let primary = Key::from(key);
-        let call = || self.exchange(request, ask, primary.clone());
+        let call = || Box::new(self.call_of(request, ask, primary.clone()));
         self.shared.port.refresh(primary.clone(), refresh, call);
     }
 
@@ -236,20 +237,72 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
         O: AskOther<ReqB, ResB>,
     {
         let backup = self.shared.backup::<_, _, E>(&request, asking);
-        let (shared, key) = (Arc::clone(&self.shared), Key::from(key));
-        let call = self.exchange(request, ask, key.clone());
+        let key = Key::from(key);
+        let call = self.call_of(request, ask, key.clone());
+        self.ask(key, want, call, backup, asking.missed)
+    }
+
+    /// A call for whose failure there is an answer.
+    #[inline(never)]
+    fn now<ReqB, ResB, E>(
+        &self,
+        request: Request<ReqB>,
+        key: &[u8],
+        ask: Ask,
+        want: Want,
+        spare: Spare<HttpStored>,
+    ) -> HttpResponseFuture<S::Future, ResB, E>
+    where
+        S: Service<Request<ReqB>, Response = Response<ResB>, Error = E> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        ReqB: Send + 'static,
+        ResB: Body + Send + 'static,
+        ResB::Data: Send,
+        ResB::Error: Send + Sync,
+        E: Send + Sync + 'static,
+        C: Classify<Response<ResB>, E> + Send + Sync + 'static,
+        O: Send + Sync + 'static,
+    {
+        let shared = &self.shared;
+        let key = Key::from(key);
+        let call = self.call_of(request, ask, key.clone());
+        match shared.port.now(key.clone(), want, spare, call) {
+            Now::Done(answer) => HttpResponseFuture::over(shared.given(answer, Missed::Stale)),
+            Now::Begun(begun) => {
+                let shared = Arc::clone(shared);
+                HttpResponseFuture::later(Box::pin(async move {
+                    let answer = shared.port.ended(begun).await;
+                    shared.given(answer, Missed::Stale)
+                }))
+            }
+            Now::NotMade(call) => self.ask(key, want, call, Backup::Stored, Missed::Stale),
+        }
+    }
+
+    fn ask<ReqB, ResB, E>(
+        &self,
+        key: Key,
+        want: Want,
+        call: HttpCall<S, ReqB, C, O>,
+        backup: Backup<HttpStored, Own<ResB>>,
+        missed: Missed,
+    ) -> HttpResponseFuture<S::Future, ResB, E>
+    where
+        S: Service<Request<ReqB>, Response = Response<ResB>, Error = E> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        ReqB: Send + 'static,
+        ResB: Body + Send + 'static,
+        ResB::Data: Send,
+        ResB::Error: Send + Sync,
+        E: Send + Sync + 'static,
+        C: Classify<Response<ResB>, E> + Send + Sync + 'static,
+        O: Send + Sync + 'static,
+    {
+        let shared = Arc::clone(&self.shared);
+        let call = Box::new(call);
         HttpResponseFuture::later(Box::pin(async move {
             let answer = Arc::clone(&shared.port).ask(key, want, call, backup).await;
-            match answer {
-                Answer::Value(kept, served) => Ok(shared.stored(kept, served, asking.missed)),
-                Answer::Own(mut response, served) => {
-                    let why = shared.asked(&served, asking.missed);
-                    append(response.headers_mut(), why);
-                    response.extensions_mut().insert(served);
-                    Ok(response)
-                }
-                Answer::Error(error) => Err(error),
-            }
+            shared.given(answer, missed)
         }))
     }
 }
@@ -296,7 +349,7 @@ impl<C, O> Shared<C, O> {
         self: &Arc<Self>,
         request: &Request<ReqB>,
         asking: Asking,
-    ) -> Backup<HttpStored, Response<FallbackBody<ResB>>>
+    ) -> Backup<HttpStored, Own<ResB>>
     where
         ResB: Send + 'static,
         C: Classify<Response<FallbackBody<ResB>>, E> + Send + Sync + 'static,
@@ -323,6 +376,23 @@ impl<C, O> Shared<C, O> {
                 judged
             })),
             FallbackStrategy::Cache | FallbackStrategy::None => Backup::Stored,
+        }
+    }
+
+    /// What a caller gets.
+    fn given<ResB, E>(
+        &self,
+        answer: Answer<HttpStored, E, Own<ResB>>,
+        missed: Missed,
+    ) -> future::Answer<ResB, E> {
+        match answer {
+            Answer::Value(kept, served) => Ok(self.stored(kept, served, missed)),
+            Answer::Own(mut response, served) => {
+                append(response.headers_mut(), self.asked(&served, missed));
+                response.extensions_mut().insert(served);
+                Ok(response)
+            }
+            Answer::Error(error) => Err(error),
         }
     }
 
