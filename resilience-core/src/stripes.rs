@@ -54,6 +54,12 @@ impl<T: Default> Stripes<T> {
     }
 }
 
+impl<T: Default> Default for Stripes<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Pen {
     /// For what several threads write.
     pub(crate) const fn shared() -> Self {

@@ -272,9 +272,9 @@ where
     /// Ends it with an answer of which nothing is kept, and that is made only if somebody
     /// waits for it.
     #[cfg(feature = "fallback")]
-    pub(crate) fn end_for_others(mut self, answer: impl FnOnce() -> T) {
+    pub(crate) fn end_for_others(mut self, answer: impl FnOnce(&K) -> T) {
         if let Some(tell) = self.leave() {
-            tell.send_replace(Some(Ok(answer())));
+            tell.send_replace(Some(Ok(answer(&self.key))));
         }
     }
 }

@@ -181,7 +181,7 @@ impl Fallback {
             hits: responses
                 .fresh
                 .saturating_sub(inner.counts.fresh_by_run.load(Relaxed)),
-            misses: inner.counts.runs.load(Relaxed),
+            misses: inner.counts.runs(),
             coalesced: inner.counts.coalesced.load(Relaxed),
             ..CacheSnapshot::default()
         };
@@ -205,7 +205,7 @@ impl Fallback {
             ttl_ms: ms(settings.config.ttl).unwrap_or(u64::MAX),
             stale_limit_ms: ms(settings.config.stale_limit).unwrap_or(u64::MAX),
             responses,
-            age: inner.counts.ages.picture(),
+            age: inner.counts.ages(),
             cache,
             oldest_ms: oldest.max(),
             unreadable: inner.counts.unreadable.load(Relaxed),

@@ -172,10 +172,6 @@ where
         None
     }
 
-    fn fails_at_once(self) -> Option<Self> {
-        Some(self)
-    }
-
     async fn ask(self, key: Key) -> Asked<V, E, V> {
         let Self {
             inner,

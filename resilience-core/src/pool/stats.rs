@@ -52,7 +52,7 @@ pub(super) fn one(count: &AtomicU64) {
 }
 
 /// Durations by the bounds of [`PoolDurations`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Histogram(Stripes<Counts>);
 
 /// What one thread has noted.
@@ -60,12 +60,6 @@ pub(super) struct Histogram(Stripes<Counts>);
 struct Counts {
     by_bound: [AtomicU64; PoolDurations::BOUNDS.len() + 1],
     sum_ns: AtomicU64,
-}
-
-impl Default for Histogram {
-    fn default() -> Self {
-        Self(Stripes::new())
-    }
 }
 
 impl Histogram {

@@ -41,14 +41,13 @@ where
                 served.told.stored = *kept;
             }
             Origin::Stored { by_run } => {
-                count.fresh.one();
+                count.fresh();
                 if *by_run {
                     one(&count.fresh_by_run);
                 }
             }
             Origin::Stale { status } => {
-                one(&count.stale);
-                count.ages.note(served.age_ms);
+                count.stale(served.age_ms);
                 served.told.status = *status;
             }
             Origin::Failed(tried) => {

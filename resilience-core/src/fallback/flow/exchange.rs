@@ -15,11 +15,6 @@ pub(in crate::fallback) trait Exchange<V>: Send + Sized + 'static {
     /// If `value` only says where the answer is: where that is for this call.
     fn redirect(&self, value: &V) -> Option<Key>;
 
-    /// Makes the call. `None`: it has failed, without an answer and without anything to
-    /// wait for, as one does that an open circuit refuses. Otherwise [`ask`](Self::ask)
-    /// tells what comes of it.
-    fn fails_at_once(self) -> Option<Self>;
-
     /// Makes the call. The answer of it is kept under `key`, or where a note says
     /// that is put there.
     fn ask(self, key: Key) -> impl Future<Output = Asked<V, Self::Error, Self::Own>> + Send;
@@ -32,10 +27,6 @@ impl<V, X: Exchange<V>> Exchange<V> for Box<X> {
 
     fn redirect(&self, value: &V) -> Option<Key> {
         (**self).redirect(value)
-    }
-
-    fn fails_at_once(self) -> Option<Self> {
-        (*self).fails_at_once().map(Box::new)
     }
 
     fn ask(self, key: Key) -> impl Future<Output = Asked<V, X::Error, X::Own>> + Send {

@@ -1,9 +1,14 @@
 //! A look into memory: whether it answers, and else how the call is to be made.
 
-use super::{Port, Spare, Want};
+use super::{Port, Want};
 use crate::{
     config::FallbackStrategy,
-    fallback::{Key, Served, Source, handle::Inner, rules::Use, shelf::Found},
+    fallback::{
+        Key, Served, Source,
+        handle::Inner,
+        rules::{Limits, Use},
+        shelf::Found,
+    },
 };
 
 /// A look at what is stored.
@@ -25,13 +30,38 @@ pub(in crate::fallback) struct Hit<V> {
     pub(in crate::fallback) again: Option<Again>,
 }
 
+/// An answer that is past its time, and good enough if the call fails.
+pub(in crate::fallback) struct Spare<V> {
+    pub(in crate::fallback) found: Found<V>,
+    /// Where it is, if a note led there.
+    pub(super) at: Option<Key>,
+    /// It can be found again without another look.
+    pub(in crate::fallback) again: Option<Again>,
+    /// Of the shelf, when it was found.
+    pub(super) version: u64,
+}
+
+impl<V> Spare<V> {
+    /// What would be found under its key, while the shelf is of that version.
+    pub(in crate::fallback) const fn of(found: Found<V>, version: u64) -> Self {
+        Self {
+            found,
+            at: None,
+            again: None,
+            version,
+        }
+    }
+}
+
 /// For how long an answer that was found can be given again.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::fallback) struct Again {
     /// While the shelf is as it was: see [`Port::version`].
     pub(in crate::fallback) version: u64,
-    /// While it is younger.
-    pub(in crate::fallback) fresh_ns: u64,
+    /// For what, at which age.
+    pub(in crate::fallback) limits: Limits,
+    /// Whether it may stand in for a failure.
+    pub(in crate::fallback) spares: bool,
 }
 
 /// How a call is to be made.
@@ -121,13 +151,14 @@ where
             return ask(Missed::Stale);
         }
         let limits = found.value.limits(settings.rules);
-        let mut again = None;
+        // What a note leads to depends on more than the key.
+        let again = at.is_none().then(|| Again {
+            version,
+            limits,
+            spares: want.share && asking(Missed::Stale).spares(),
+        });
         let (source, refresh) = match limits.at(age_ns) {
-            Use::Fresh => {
-                // What a note leads to depends on more than the key.
-                again = at.is_none().then_some(version);
-                (Source::Fresh, None)
-            }
+            Use::Fresh => (Source::Fresh, None),
             // Not if it is nobody else's business.
             Use::WhileRefreshing if want.share => (
                 Source::Refreshing,
@@ -136,15 +167,20 @@ where
             Use::Dead(_) => return ask(Missed::Stale),
             _ => {
                 let spares = want.share && asking(Missed::Stale).spares();
-                let spare = spares.then_some(Spare { found, at, version });
+                let spare = spares.then_some(Spare {
+                    found,
+                    at,
+                    again,
+                    version,
+                });
                 return Look::Ask(asking(Missed::Stale), spare);
             }
         };
-        inner.counts.fresh.one();
+        inner.counts.fresh();
         let fresh_ns = limits.fresh_ns;
         Look::Hit(Hit {
             served: stored(inner, source, age_ns, fresh_ns),
-            again: again.map(|version| Again { version, fresh_ns }),
+            again: again.filter(|_| source == Source::Fresh),
             refresh,
             found,
         })

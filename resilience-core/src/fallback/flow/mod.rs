@@ -25,8 +25,8 @@ use crate::cache::{FETCH_WITHIN, Lost, flight::Turn};
 
 pub(super) use exchange::{Asked, Exchange, Keep, Note, Said, Verdict};
 use look::stored;
-pub(super) use look::{Again, Asking, Look, Missed};
-pub(super) use now::{Now, Spare};
+pub(super) use look::{Again, Asking, Look, Missed, Spare};
+pub(super) use now::{AtOnce, Now};
 
 /// One fallback as a layer uses it, for answers `V`.
 ///
@@ -118,6 +118,16 @@ enum Origin {
 }
 
 impl<V> Ran<V> {
+    /// What stands in for a call that failed without an answer.
+    fn instead(found: Found<V>, key: Key) -> Self {
+        let note = None;
+        Self {
+            got: Got::Value(At { found, key, note }),
+            from: Origin::Stale { status: None },
+            changes: Changes::default(),
+        }
+    }
+
     /// What memory has, as if a run had brought it.
     fn known(at: At<V>) -> Self {
         Self {
@@ -183,8 +193,9 @@ where
                 Turn::Wait(wait) => (wait.answer().await, true),
                 Turn::Alone => break,
                 Turn::Lead(lead) => {
-                    one(&inner.counts.runs);
-                    let keep = self.keeps(primary);
+                    inner.counts.run();
+                    let mark = self.shelf.mark(&primary);
+                    let keep = self.keeps(primary, mark);
                     // Nothing is awaited between this and the task: whoever is cancelled
                     // takes nothing from those who wait.
                     let (tell, mut hear) = oneshot::channel();
@@ -235,20 +246,21 @@ where
         let Turn::Lead(lead) = self.shelf.flights.turn(key.clone(), |_| None) else {
             return;
         };
-        one(&self.inner().counts.runs);
+        self.inner().counts.run();
         let (tell, _) = oneshot::channel();
-        let keep = self.keeps(primary);
+        let mark = self.shelf.mark(&primary);
+        let keep = self.keeps(primary, mark);
         let run = Arc::clone(self).lead(key, Want::ALL, exchange(), tell);
         drop(lead.run(RUN_WITHIN, in_span(run), keep));
     }
 
-    /// What a run that begins now does with what it brings, under the lock of the
-    /// flights: nothing, if the URI was forgotten meanwhile.
+    /// What a run does with what it brings, under the lock of the flights: nothing, if the
+    /// URI was forgotten since it had that mark, before the call was made.
     fn keeps(
         self: &Arc<Self>,
         primary: Key,
+        mark: u64,
     ) -> impl FnOnce(&Key, &Arc<Ran<V>>) -> Left<V> + Send + 'static {
-        let mark = self.shelf.mark(&primary);
         let port = Arc::clone(self);
         move |_, ran| {
             if port.shelf.mark(&primary) == mark {
@@ -334,7 +346,7 @@ where
         exchange: X,
     ) -> (Ran<V>, Option<X::Own>) {
         let inner = self.inner();
-        one(&inner.counts.runs);
+        inner.counts.run();
         let key = self.resolve(primary, &exchange);
         let mark = self.shelf.mark(primary);
         let (ran, own) = self.run(key, want, serves, exchange).await;

@@ -7,23 +7,20 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{Answer, At, Exchange, Got, Origin, Port, RUN_WITHIN, Ran, Want, in_span};
+use super::{Answer, Exchange, Port, RUN_WITHIN, Ran, Spare, Want, in_span, stored};
 use crate::{
     cache::flight::{Turn, Wait, caught},
-    fallback::{
-        Key,
-        counts::one,
-        shelf::{Changes, Found},
-    },
+    fallback::{Key, Source},
 };
 
-/// An answer that is past its time, and good enough if the call fails.
-pub(in crate::fallback) struct Spare<V> {
-    pub(super) found: Found<V>,
-    /// Where it is, if a note led there.
-    pub(super) at: Option<Key>,
-    /// Of the shelf, when it was found.
-    pub(super) version: u64,
+/// A call that can be made without anybody who waits.
+pub(in crate::fallback) trait AtOnce<V>: Exchange<V> {
+    /// The key of what it asks for.
+    fn primary(&self) -> &Key;
+
+    /// Makes it, and whether it has failed then, without an answer and without anything to
+    /// wait for. If it has not, [`ask`](Exchange::ask) tells what comes of it.
+    fn fails_at_once(&mut self) -> bool;
 }
 
 /// What has come of a call.
@@ -53,18 +50,21 @@ where
     /// # Panics
     ///
     /// Outside of a tokio runtime, if it does not fail at once.
+    #[inline]
     pub(in crate::fallback) fn now<X>(
         self: &Arc<Self>,
-        primary: Key,
         want: Want,
         spare: Spare<V>,
-        exchange: X,
+        mut exchange: X,
     ) -> Now<V, X>
     where
-        X: Exchange<V>,
+        X: AtOnce<V>,
     {
-        let Spare { found, at, version } = spare;
-        let key = at.unwrap_or_else(|| primary.clone());
+        let inner = self.inner();
+        let Spare {
+            found, at, version, ..
+        } = spare;
+        let key = at.unwrap_or_else(|| exchange.primary().clone());
         // Nothing was stored since it was found, or it is looked for again.
         let known = |key: &Key| {
             let changed = self.version() != version;
@@ -74,28 +74,21 @@ where
             Turn::Lead(lead) => lead,
             Turn::Known(_) | Turn::Wait(_) | Turn::Alone => return Now::NotMade(exchange),
         };
-        one(&self.inner().counts.runs);
-        let keep = self.keeps(primary);
+        inner.counts.run();
+        let mark = self.shelf.mark(exchange.primary());
         match caught(|| exchange.fails_at_once()) {
-            Ok(None) => {
-                let key = lead.key().clone();
-                let at = At {
-                    found,
-                    key,
-                    note: None,
-                };
-                let ran = Ran {
-                    got: Got::Value(at),
-                    from: Origin::Stale { status: None },
-                    changes: Changes::default(),
-                };
-                let answer = self.answer(&ran, None, false);
-                lead.end_for_others(|| Arc::new(ran));
-                Now::Done(answer)
+            Ok(true) => {
+                lead.end_for_others(|key| Arc::new(Ran::instead(found.clone(), key.clone())));
+                let age_ns = found.age_ns(inner.clock.now_ns());
+                let limits = found.value.limits(inner.settings().rules);
+                let served = stored(inner, Source::Stale, age_ns, limits.fresh_ns);
+                inner.counts.stale(served.age_ms);
+                Now::Done(Answer::Value(found.value, served))
             }
-            Ok(Some(exchange)) => {
+            Ok(false) => {
                 let (tell, own) = oneshot::channel();
-                let key = lead.key().clone();
+                let (key, primary) = (lead.key().clone(), exchange.primary().clone());
+                let keep = self.keeps(primary, mark);
                 let run = Arc::clone(self).lead(key.clone(), want, exchange, tell);
                 let wait = lead.run(RUN_WITHIN, in_span(run), keep);
                 Now::Begun(Begun { key, wait, own })

@@ -5,26 +5,28 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
 use super::{
     heard::{AskedHttp, Own, Question},
+    lines::LinesAsked,
     stored::HttpStored,
 };
 use crate::{
     breaker::{Classify, Outcome},
     fallback::{
         Key,
-        flow::Exchange,
+        flow::{AtOnce, Exchange},
         oneshot::{Begun, begin},
     },
 };
 
 /// A call of the inner service.
 pub(super) struct HttpCall<S: Service<Request<ReqB>>, ReqB, C, O> {
-    pub(super) call: Call<S, ReqB>,
+    /// `None` while it is being made, and when it has failed at once.
+    pub(super) call: Option<Call<S, ReqB>>,
     pub(super) question: Question<C, O>,
 }
 
@@ -38,7 +40,7 @@ pub(super) enum Call<S: Service<Request<ReqB>>, ReqB> {
     NotMade(S, Request<ReqB>),
     /// It was made, with a request of these headers: an answer may differ by any of them,
     /// and says so when they are gone.
-    Made(HeaderMap, Made<Result<S, ReqB>>),
+    Made(LinesAsked, Made<Result<S, ReqB>>),
 }
 
 pub(super) enum Made<T> {
@@ -54,17 +56,18 @@ where
     S::Error: Send + 'static,
     ReqB: Send + 'static,
 {
-    fn headers(&self) -> &HeaderMap {
+    fn redirect(&self, stored: &HttpStored) -> Option<Key> {
         match self {
-            Self::NotMade(_, request) => request.headers(),
-            Self::Made(headers, _) => headers,
+            Self::NotMade(_, request) => stored.redirect(request.headers()),
+            Self::Made(asked, _) => stored.redirect(asked),
         }
     }
 
-    fn make(self) -> (HeaderMap, Made<Result<S, ReqB>>) {
+    #[inline(always)]
+    fn make(self) -> (LinesAsked, Made<Result<S, ReqB>>) {
         match self {
             Self::NotMade(inner, request) => {
-                let asked = request.headers().clone();
+                let asked = LinesAsked::of(request.headers());
                 let made = match begin(inner, request) {
                     Begun::Called(call) => Made::Pending(Box::pin(call)),
                     begun => Made::Pending(Box::pin(begun.result())),
@@ -101,11 +104,35 @@ where
     type Own = Own<ResB>;
 
     fn redirect(&self, stored: &HttpStored) -> Option<Key> {
-        stored.redirect(self.call.headers())
+        self.call.as_ref().expect(THERE).redirect(stored)
     }
 
-    fn fails_at_once(self) -> Option<Self> {
-        let (asked, mut made) = self.call.make();
+    fn ask(self, _: Key) -> impl Future<Output = AskedHttp<E, ResB>> + Send {
+        let (asked, made) = self.call.expect(THERE).make();
+        let question = self.question;
+        async move { question.answered(asked, made.result().await).await }
+    }
+}
+
+impl<S, ReqB, ResB, E, C, O> AtOnce<HttpStored> for HttpCall<S, ReqB, C, O>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>, Error = E> + Send + 'static,
+    S::Future: Send + 'static,
+    ReqB: Send + 'static,
+    ResB: Body + Send + 'static,
+    ResB::Data: Send,
+    ResB::Error: Send + Sync,
+    E: Send + Sync + 'static,
+    C: Classify<Response<ResB>, E> + Send + Sync + 'static,
+    O: Send + Sync + 'static,
+{
+    fn primary(&self) -> &Key {
+        &self.question.primary
+    }
+
+    #[inline(always)]
+    fn fails_at_once(&mut self) -> bool {
+        let (asked, mut made) = self.call.take().expect(THERE).make();
         if let Made::Pending(begun) = &mut made {
             // It wakes nobody: who waits for it polls it again.
             let mut nobody = Context::from_waker(Waker::noop());
@@ -116,16 +143,12 @@ where
         if let Made::Over(Err(error)) = &made {
             let judged = self.question.shared.classify.classify(Err(error));
             if matches!(judged, Outcome::Failure(_)) {
-                return None;
+                return true;
             }
         }
-        let call = Call::Made(asked, made);
-        Some(Self { call, ..self })
-    }
-
-    fn ask(self, _: Key) -> impl Future<Output = AskedHttp<E, ResB>> + Send {
-        let (asked, made) = self.call.make();
-        let question = self.question;
-        async move { question.answered(asked, made.result().await).await }
+        self.call = Some(Call::Made(asked, made));
+        false
     }
 }
+
+const THERE: &str = "it is taken only to be put back made, or because it is over";

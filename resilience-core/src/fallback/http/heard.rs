@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Response, header, response};
+use http::{Response, header, response};
 use http_body::Body;
 
 use super::{
     Collected, FallbackBody, Given, HttpAnswer, Keep, collect,
     directives::OnResponse,
+    lines::LinesAsked,
     service::Shared,
     stored::{HttpNote, HttpStored},
     terms,
@@ -39,7 +40,7 @@ impl<C, O> Question<C, O> {
     /// an answer may differ by any of them.
     pub(super) async fn answered<ResB, E>(
         self,
-        asked: HeaderMap,
+        asked: LinesAsked,
         result: Result<Response<ResB>, E>,
     ) -> AskedHttp<E, ResB>
     where

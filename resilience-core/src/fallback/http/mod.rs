@@ -20,6 +20,7 @@ mod hot;
 mod keep;
 mod key;
 mod layer;
+mod lines;
 mod other;
 mod service;
 mod stored;

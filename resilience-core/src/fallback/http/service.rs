@@ -15,7 +15,7 @@ use super::{
     exchange::{Call, HttpCall},
     future::{self, HttpResponseFuture},
     heard::{Own, Question},
-    hot::Hot,
+    hot::{Hot, Place, Warm},
     key::Named,
     other::{AskOther, NoOther},
     passes,
@@ -27,8 +27,8 @@ use crate::{
     config::FallbackStrategy,
     fallback::{
         FallbackError, Key, Served, Source,
-        flow::{Answer, Asking, Backup, Look, Missed, Now, OtherFuture, Port, Spare, Want},
-        shelf::Kept,
+        flow::{Again, Answer, Asking, Backup, Look, Missed, Now, OtherFuture, Port, Spare, Want},
+        shelf::{Found, Kept},
     },
 };
 
@@ -98,6 +98,7 @@ where
 }
 
 impl<S, C, O> HttpFallbackService<S, C, O> {
+    #[inline(always)]
     fn call_of<ReqB>(
         &self,
         request: Request<ReqB>,
@@ -108,7 +109,7 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
         S: Service<Request<ReqB>> + Clone,
     {
         HttpCall {
-            call: Call::NotMade(self.inner.clone(), request),
+            call: Some(Call::NotMade(self.inner.clone(), request)),
             question: Question {
                 shared: Arc::clone(&self.shared),
                 primary,
@@ -166,21 +167,21 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
                 (u64::from(seconds) + 1) * 1_000_000_000
             }),
         };
-        if want.read
-            && let Some(response) = shared.again(&named, want.max_age_ns)
-        {
-            return HttpResponseFuture::hit(response);
+        if want.read {
+            match shared.again(&named, want.max_age_ns) {
+                Warm::Fresh(response) => return HttpResponseFuture::hit(response),
+                Warm::Spare(key, spare, place) if want.share && !ask.only_stored => {
+                    return self.now(request, key, ask, want, spare, Some(place));
+                }
+                Warm::Spare(..) | Warm::Nothing => {}
+            }
         }
         let key = named.key();
         let redirect = |stored: &HttpStored| stored.redirect(request.headers());
         match shared.port.look(&key, want, redirect) {
             Look::Pass => HttpResponseFuture::pass(self.inner.clone(), request),
             Look::Hit(hit) => {
-                if let Some(again) = hit.again {
-                    let now_ns = shared.port.inner().clock.now_ns();
-                    let hot = &shared.hot;
-                    hot.note(&named, &hit.found, again, now_ns, &shared.status);
-                }
+                shared.note(&named, &key, &hit.found, hit.again);
                 let response = shared.stored(hit.found.value, hit.served, Missed::Nothing);
                 if let Some(refresh) = hit.refresh {
                     self.refresh(request, &key, ask, refresh);
@@ -189,7 +190,10 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
             }
             Look::Ask(..) if ask.only_stored => HttpResponseFuture::hit(shared.not_asked()),
             Look::Ask(asking, None) => self.miss(request, &key, ask, want, asking),
-            Look::Ask(_, Some(spare)) => self.now(request, &key, ask, want, spare),
+            Look::Ask(_, Some(spare)) => {
+                shared.note(&named, &key, &spare.found, spare.again);
+                self.now(request, Key::from(&*key), ask, want, spare, None)
+            }
         }
     }
 
@@ -247,10 +251,11 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
     fn now<ReqB, ResB, E>(
         &self,
         request: Request<ReqB>,
-        key: &[u8],
+        key: Key,
         ask: Ask,
         want: Want,
         spare: Spare<HttpStored>,
+        place: Option<Place>,
     ) -> HttpResponseFuture<S::Future, ResB, E>
     where
         S: Service<Request<ReqB>, Response = Response<ResB>, Error = E> + Clone + Send + 'static,
@@ -264,10 +269,9 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
         O: Send + Sync + 'static,
     {
         let shared = &self.shared;
-        let key = Key::from(key);
-        let call = self.call_of(request, ask, key.clone());
-        match shared.port.now(key.clone(), want, spare, call) {
-            Now::Done(answer) => HttpResponseFuture::over(shared.given(answer, Missed::Stale)),
+        let call = self.call_of(request, ask, key);
+        match shared.port.now(want, spare, call) {
+            Now::Done(answer) => HttpResponseFuture::over(shared.instead(answer, place)),
             Now::Begun(begun) => {
                 let shared = Arc::clone(shared);
                 HttpResponseFuture::later(Box::pin(async move {
@@ -275,7 +279,10 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
                     shared.given(answer, Missed::Stale)
                 }))
             }
-            Now::NotMade(call) => self.ask(key, want, call, Backup::Stored, Missed::Stale),
+            Now::NotMade(call) => {
+                let key = call.question.primary.clone();
+                self.ask(key, want, call, Backup::Stored, Missed::Stale)
+            }
         }
     }
 
@@ -314,19 +321,45 @@ impl<C, O> Shared<C, O> {
 
     /// What this thread has given lately and may give again: as if it had been looked for.
     #[inline(always)]
-    fn again<ResB>(
-        &self,
-        named: &Named<'_>,
-        max_age_ns: u64,
-    ) -> Option<Response<FallbackBody<ResB>>> {
+    fn again<ResB>(&self, named: &Named<'_>, max_age_ns: u64) -> Warm<ResB> {
         let inner = self.port.inner();
         let version = self.port.version();
         let now_ns = inner.clock.now_ns();
-        let response = self
+        let warm = self
             .hot
-            .again(named, version, now_ns, max_age_ns, &self.status)?;
-        inner.counts.fresh.one();
-        Some(response)
+            .again(named, version, now_ns, max_age_ns, &self.status);
+        if let Warm::Fresh(_) = &warm {
+            inner.counts.fresh();
+        }
+        warm
+    }
+
+    /// For the next who asks for the same.
+    fn note(&self, named: &Named<'_>, key: &[u8], found: &Found<HttpStored>, again: Option<Again>) {
+        if let Some(again) = again {
+            let now_ns = self.port.inner().clock.now_ns();
+            self.hot
+                .note(named, key, found, again, now_ns, &self.status);
+        }
+    }
+
+    /// What a caller gets whose call is over at once. `place` is where the answer may be that
+    /// stands in for it.
+    fn instead<ResB, E>(
+        &self,
+        answer: Answer<HttpStored, E, Own<ResB>>,
+        place: Option<Place>,
+    ) -> future::Answer<ResB, E> {
+        if let (Some(place), Answer::Value(kept, served)) = (place, &answer)
+            && served.source == Source::Stale
+            && let Some(mut response) =
+                self.hot
+                    .stale(place, kept, served.age_ms / 1_000, &self.status)
+        {
+            response.extensions_mut().insert(served.clone());
+            return Ok(response);
+        }
+        self.given(answer, Missed::Stale)
     }
 
     /// The fixed answer of the configuration, made anew for each call that may need it:

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
 
-use super::{HttpAnswer, Vary, variant_key};
+use super::{HttpAnswer, Vary, lines::Lines, variant_key};
 use crate::fallback::{Key, codec::Code, shelf::Kept};
 
 /// What is stored under a key.
@@ -45,7 +44,7 @@ impl HttpNote {
     }
 
     /// Where the answer to a request is; `None` if it is nobody else's.
-    pub(super) fn variant(&self, headers: &HeaderMap) -> Option<Key> {
+    pub(super) fn variant(&self, headers: &impl Lines) -> Option<Key> {
         variant_key(&self.base, &self.vary, headers)
             .filter(|key| key.as_bytes().len() <= Key::LONGEST)
     }
@@ -79,7 +78,7 @@ impl HttpStored {
     }
 
     /// Where the answer to a request is, if it is not here.
-    pub(super) fn redirect(&self, headers: &HeaderMap) -> Option<Key> {
+    pub(super) fn redirect(&self, headers: &impl Lines) -> Option<Key> {
         match self {
             Self::Answer(_) => None,
             Self::Note(note) => note.variant(headers),

@@ -8,6 +8,7 @@ use std::str;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, header};
 
+use super::lines::Lines;
 use crate::fallback::Key;
 
 /// Names of request headers: in lower case, in order, each once, parted by commas.
@@ -113,11 +114,11 @@ pub(crate) enum BadVary {
 ///
 /// RFC 9111, section 4.1: several lines of one header are one list, and a header that is
 /// missing matches one that is missing.
-pub(crate) fn variant_key(key: &Key, vary: &Vary, headers: &HeaderMap) -> Option<Key> {
+pub(crate) fn variant_key(key: &Key, vary: &Vary, headers: &impl Lines) -> Option<Key> {
     let mut variant = Vec::with_capacity(key.as_bytes().len() + 128);
     variant.extend_from_slice(key.as_bytes());
     for name in vary.names() {
-        let mut lines = headers.get_all(name).iter();
+        let mut lines = headers.lines(name);
         let first = lines.next();
         if first.is_some() && is_credential(name) {
             return None;
@@ -127,17 +128,17 @@ pub(crate) fn variant_key(key: &Key, vary: &Vary, headers: &HeaderMap) -> Option
         variant.extend_from_slice(name.as_bytes());
         if let Some(first) = first {
             variant.extend_from_slice(b"\x01");
-            variant.extend_from_slice(first.as_bytes().trim_ascii());
+            variant.extend_from_slice(first.trim_ascii());
         }
         for line in lines {
             variant.extend_from_slice(b", ");
-            variant.extend_from_slice(line.as_bytes().trim_ascii());
+            variant.extend_from_slice(line.trim_ascii());
         }
     }
     Some(variant.into())
 }
 
-fn is_credential(name: &str) -> bool {
+pub(super) fn is_credential(name: &str) -> bool {
     matches!(name, "authorization" | "cookie")
 }
 
