@@ -219,6 +219,38 @@ async fn a_run_set_apart_answers_those_who_wait_and_keeps_nothing() {
     newer.add_permits(1);
     assert_eq!(second.answer().await, Ok(2));
     assert!(kept.lock().is_empty());
+    assert_eq!(flights.len(), 0);
+    assert!(flights.running.lock().apart.is_empty());
+}
+
+/// It may be set apart before anybody waits, by who has begun it too.
+#[tokio::test]
+async fn who_waits_for_a_run_that_was_set_apart_is_told_how_it_ended() {
+    let flights = Numbers::new();
+    let Turn::Lead(lead) = flights.turn("rate", |_| None) else {
+        unreachable!("nobody else asks")
+    };
+    flights.without("rate", || ());
+    let wait = lead.run(LONG, async { 7 }, |_, _| ());
+    assert_eq!(wait.answer().await, Ok(7));
+    assert!(flights.running.lock().apart.is_empty());
+}
+
+#[cfg(feature = "fallback")]
+#[tokio::test]
+async fn an_answer_for_others_is_made_only_if_somebody_waits() {
+    let flights = Numbers::new();
+    let lead = || match flights.turn("rate", |_| None) {
+        Turn::Lead(lead) => lead,
+        _ => unreachable!("nobody else asks"),
+    };
+    lead().end_for_others(|_| panic!("for nobody"));
+    assert_eq!(flights.len(), 0);
+    let lead = lead();
+    let waits = ask(&flights, || async { 8 });
+    lead.end_for_others(|_| 7);
+    assert_eq!(waits.answer().await, Ok(7));
+    assert_eq!(flights.len(), 0);
 }
 
 #[tokio::test]

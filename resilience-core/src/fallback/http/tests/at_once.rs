@@ -28,17 +28,88 @@ fn it_is_answered_at_the_first_poll_and_needs_no_runtime() {
     let client = ServiceBuilder::new()
         .layer(HttpFallbackLayer::new(fallback.clone()))
         .service(refused);
-    for calls in 1..=3 {
+    // The first is looked for, and from the third on it is ready to be given again.
+    for (calls, age) in [(1, 300), (2, 300), (3, 300), (4, 307), (5, 307)] {
+        if calls == 4 {
+            hands.clock.advance(7 * SECOND);
+        }
         let mut call = task::spawn(client.clone().oneshot(request("GET", &[])));
         let response = assert_ready!(call.poll()).unwrap();
-        assert_eq!(response.headers()["age"], "300");
+        assert_eq!(response.headers()["age"], *age.to_string());
         let status = &response.headers()["cache-status"];
         assert_eq!(status, "rates; fwd=stale; detail=stale-if-error");
+        let served: &Served = response.extensions().get().unwrap();
+        assert_eq!(served.source(), Source::Stale);
+        assert_eq!(served.age(), Duration::from_secs(age));
         assert_eq!(asked.load(SeqCst), calls);
     }
     let seen = fallback.snapshot();
-    assert_eq!((seen.responses.stale, seen.cache.misses), (3, 4));
+    assert_eq!((seen.responses.stale, seen.cache.misses), (5, 6));
+    assert_eq!(seen.age.sum_seconds, 1_514.0);
     assert_eq!(seen.cache.fetching, 0);
+}
+
+/// It was made when it was asked for, and others wait for it.
+#[tokio::test]
+async fn one_that_nobody_polls_answers_those_who_wait() {
+    let (fallback, hands) = fallback(&config());
+    stale(&fallback, &hands).await;
+    let upstream = Upstream::numbers(&[]).shut();
+    let mut client = client(&fallback, &upstream);
+    let never_polled = client.call(request("GET", &[]));
+    let mut waits = task::spawn(client.clone().oneshot(request("GET", &[])));
+    assert_pending!(waits.poll());
+    drop(never_polled);
+    upstream.answer(1);
+    let answer = read(waits.into_inner().await.unwrap()).await;
+    assert_eq!(answer.cache_status(), "fwd=stale; stored; collapsed");
+    assert_eq!(
+        (upstream.asked(), fallback.snapshot().cache.coalesced),
+        (1, 1)
+    );
+}
+
+#[tokio::test]
+async fn who_forbids_to_ask_is_told_that_there_is_nothing_fresh() {
+    let (fallback, hands) = fallback(&config());
+    stale(&fallback, &hands).await;
+    let upstream = Upstream::numbers(&[]);
+    upstream.is_down();
+    let client = client(&fallback, &upstream);
+    for _ in 0..3 {
+        get(&client, &[]).await;
+    }
+    let only = [("cache-control", "only-if-cached")];
+    let answer = send(&client, request("GET", &only)).await.unwrap();
+    assert_eq!(answer.status, 504);
+    assert_eq!(upstream.asked(), 3);
+}
+
+/// The request is gone when it is known by which of its headers the answer differs.
+#[tokio::test]
+async fn answers_that_differ_by_headers_stand_in_each_for_their_own() {
+    let (fallback, hands) = fallback(&config());
+    let upstream = Upstream::new(speaks);
+    let client = client(&fallback, &upstream);
+    let ask = async |language| get(&client, &[("accept-language", language)]).await;
+    for language in ["de", "fr"] {
+        ask(language).await;
+    }
+    hands.clock.advance(TTL);
+    upstream.is_down();
+    for language in ["de", "fr", "fr", "fr", "de"] {
+        let done = "fwd=stale; detail=stale-if-error";
+        assert_eq!(ask(language).await, both(language, done));
+    }
+    upstream.now_says(speaks);
+    assert_eq!(ask("fr").await, both("fr", "fwd=stale; stored"));
+    assert_eq!(ask("fr").await, both("fr", "hit; ttl=300"));
+    assert_eq!(ask("de").await, both("de", "fwd=stale; stored"));
+}
+
+fn speaks(_: u64, asked: &request::Parts) -> Said {
+    let language = asked.headers["accept-language"].to_str().unwrap();
+    Ok(response(200, &[("vary", "accept-language")], language))
 }
 
 #[tokio::test]

@@ -158,6 +158,26 @@ async fn answers_to_other_questions_are_never_given() {
     assert_eq!(upstream.asked(), 2);
 }
 
+/// More of them than a thread has places, and all are asked the same.
+#[tokio::test]
+async fn layers_never_give_each_others_answers() {
+    let all: Vec<_> = (0..40)
+        .map(|number: u32| {
+            let (fallback, _hands) = fallback(&config());
+            let says = number.to_string();
+            let upstream = Upstream::new(move |_, _| Ok(response(200, &[], &says)));
+            client(&fallback, &upstream)
+        })
+        .collect();
+    for _ in 0..2 {
+        for (number, client) in all.iter().enumerate() {
+            for _ in 0..4 {
+                assert_eq!(get(client, &[]).await.0, number.to_string());
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_differs_by_headers_is_looked_for_each_time() {
     let (fallback, _hands) = fallback(&config());
