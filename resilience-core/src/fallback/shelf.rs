@@ -16,7 +16,6 @@ use std::{
     },
 };
 
-use ahash::RandomState;
 use parking_lot::Mutex;
 
 use super::{Key, Record, Terms, flow::Ran, handle::Inner, rules::Limits, rules::Rules};
@@ -332,28 +331,30 @@ impl<V> fmt::Debug for Shelf<V> {
 /// of keeps nothing if the count of its key has moved. That another key moved it
 /// costs an answer that is not kept, once.
 #[derive(Debug)]
-struct Marks {
-    hasher: RandomState,
-    marks: [AtomicU64; 64],
-}
+struct Marks([AtomicU64; 64]);
 
 impl Default for Marks {
     fn default() -> Self {
-        Self {
-            hasher: RandomState::new(),
-            marks: [const { AtomicU64::new(0) }; 64],
-        }
+        Self([const { AtomicU64::new(0) }; 64])
     }
 }
 
 impl Marks {
+    /// By the end of the key, by which keys differ.
     fn of(&self, key: &Key) -> &AtomicU64 {
-        let hash = self.hasher.hash_one(key.as_bytes());
-        &self.marks[usize::from(hash.to_le_bytes()[0] & 63)]
+        let bytes = key.as_bytes();
+        let end = match bytes.last_chunk() {
+            Some(end) => u64::from_le_bytes(*end),
+            None => bytes
+                .iter()
+                .fold(0, |end, &byte| end << 8 | u64::from(byte)),
+        };
+        let mixed = end.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58;
+        &self.0[usize::try_from(mixed).expect("six bits")]
     }
 
     fn all(&self) {
-        for mark in &self.marks {
+        for mark in &self.0 {
             mark.fetch_add(1, Relaxed);
         }
     }

@@ -26,7 +26,7 @@ use crate::cache::{FETCH_WITHIN, Lost, flight::Turn};
 pub(super) use exchange::{Asked, Exchange, Keep, Note, Said, Verdict};
 use look::stored;
 pub(super) use look::{Again, Asking, Look, Missed, Spare};
-pub(super) use now::{AtOnce, Now};
+pub(super) use now::Now;
 
 /// One fallback as a layer uses it, for answers `V`.
 ///

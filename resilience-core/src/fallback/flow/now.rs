@@ -13,16 +13,6 @@ use crate::{
     fallback::{Key, Source},
 };
 
-/// A call that can be made without anybody who waits.
-pub(in crate::fallback) trait AtOnce<V>: Exchange<V> {
-    /// The key of what it asks for.
-    fn primary(&self) -> &Key;
-
-    /// Makes it, and whether it has failed then, without an answer and without anything to
-    /// wait for. If it has not, [`ask`](Exchange::ask) tells what comes of it.
-    fn fails_at_once(&mut self) -> bool;
-}
-
 /// What has come of a call.
 pub(in crate::fallback) enum Now<V, X: Exchange<V>> {
     /// It is over.
@@ -30,7 +20,7 @@ pub(in crate::fallback) enum Now<V, X: Exchange<V>> {
     /// It is being made, in a task.
     Begun(Begun<V, X>),
     /// It has not been made: somebody else's may do.
-    NotMade(X),
+    NotMade,
 }
 
 /// A call that is made in a task, for all who wait.
@@ -44,8 +34,9 @@ impl<V> Port<V>
 where
     V: Send + Sync + 'static,
 {
-    /// Makes a call, if nobody is making it, and answers it if it fails at once. If it does
-    /// not it goes on in a task: whoever asked may never wait for it, and others may.
+    /// Makes a call with `make`, if nobody is making it. `None` of that: it has failed,
+    /// without an answer and without anything to wait for, and it is answered at once. If it
+    /// has not it goes on in a task: whoever asked may never wait for it, and others may.
     ///
     /// # Panics
     ///
@@ -53,18 +44,19 @@ where
     #[inline]
     pub(in crate::fallback) fn now<X>(
         self: &Arc<Self>,
+        primary: &Key,
         want: Want,
         spare: Spare<V>,
-        mut exchange: X,
+        make: impl FnOnce() -> Option<X>,
     ) -> Now<V, X>
     where
-        X: AtOnce<V>,
+        X: Exchange<V>,
     {
         let inner = self.inner();
         let Spare {
             found, at, version, ..
         } = spare;
-        let key = at.unwrap_or_else(|| exchange.primary().clone());
+        let key = at.unwrap_or_else(|| primary.clone());
         // Nothing was stored since it was found, or it is looked for again.
         let known = |key: &Key| {
             let changed = self.version() != version;
@@ -72,12 +64,12 @@ where
         };
         let mut lead = match self.shelf.flights.turn(key, known) {
             Turn::Lead(lead) => lead,
-            Turn::Known(_) | Turn::Wait(_) | Turn::Alone => return Now::NotMade(exchange),
+            Turn::Known(_) | Turn::Wait(_) | Turn::Alone => return Now::NotMade,
         };
         inner.counts.run();
-        let mark = self.shelf.mark(exchange.primary());
-        match caught(|| exchange.fails_at_once()) {
-            Ok(true) => {
+        let mark = self.shelf.mark(primary);
+        match caught(make) {
+            Ok(None) => {
                 lead.end_for_others(|key| Arc::new(Ran::instead(found.clone(), key.clone())));
                 let age_ns = found.age_ns(inner.clock.now_ns());
                 let limits = found.value.limits(inner.settings().rules);
@@ -85,10 +77,10 @@ where
                 inner.counts.stale(served.age_ms);
                 Now::Done(Answer::Value(found.value, served))
             }
-            Ok(false) => {
+            Ok(Some(exchange)) => {
                 let (tell, own) = oneshot::channel();
-                let (key, primary) = (lead.key().clone(), exchange.primary().clone());
-                let keep = self.keeps(primary, mark);
+                let key = lead.key().clone();
+                let keep = self.keeps(primary.clone(), mark);
                 let run = Arc::clone(self).lead(key.clone(), want, exchange, tell);
                 let wait = lead.run(RUN_WITHIN, in_span(run), keep);
                 Now::Begun(Begun { key, wait, own })

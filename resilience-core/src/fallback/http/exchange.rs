@@ -18,15 +18,14 @@ use crate::{
     breaker::{Classify, Outcome},
     fallback::{
         Key,
-        flow::{AtOnce, Exchange},
+        flow::Exchange,
         oneshot::{Begun, begin},
     },
 };
 
 /// A call of the inner service.
 pub(super) struct HttpCall<S: Service<Request<ReqB>>, ReqB, C, O> {
-    /// `None` while it is being made, and when it has failed at once.
-    pub(super) call: Option<Call<S, ReqB>>,
+    pub(super) call: Call<S, ReqB>,
     pub(super) question: Question<C, O>,
 }
 
@@ -66,17 +65,51 @@ where
     #[inline(always)]
     fn make(self) -> (LinesAsked, Made<Result<S, ReqB>>) {
         match self {
-            Self::NotMade(inner, request) => {
-                let asked = LinesAsked::of(request.headers());
-                let made = match begin(inner, request) {
-                    Begun::Called(call) => Made::Pending(Box::pin(call)),
-                    begun => Made::Pending(Box::pin(begun.result())),
-                };
-                (asked, made)
-            }
+            Self::NotMade(inner, request) => made(inner, request),
             Self::Made(asked, made) => (asked, made),
         }
     }
+
+    /// One that is made, and for which nobody waits. `None`: it has failed, without an
+    /// answer and without anything to wait for, as one does that an open circuit refuses.
+    #[inline(always)]
+    pub(super) fn unless_it_fails(
+        inner: S,
+        request: Request<ReqB>,
+        classify: &impl Classify<S::Response, S::Error>,
+    ) -> Option<Self> {
+        let (asked, mut made) = made(inner, request);
+        if let Made::Pending(begun) = &mut made {
+            // It wakes nobody: who waits for it polls it again.
+            let mut nobody = Context::from_waker(Waker::noop());
+            if let Poll::Ready(result) = begun.as_mut().poll(&mut nobody) {
+                made = Made::Over(result);
+            }
+        }
+        if let Made::Over(Err(error)) = &made
+            && let Outcome::Failure(_) = classify.classify(Err(error))
+        {
+            return None;
+        }
+        Some(Self::Made(asked, made))
+    }
+}
+
+#[inline(always)]
+fn made<S, ReqB>(inner: S, request: Request<ReqB>) -> (LinesAsked, Made<Result<S, ReqB>>)
+where
+    S: Service<Request<ReqB>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Response: Send + 'static,
+    S::Error: Send + 'static,
+    ReqB: Send + 'static,
+{
+    let asked = LinesAsked::of(request.headers());
+    let made = match begin(inner, request) {
+        Begun::Called(call) => Made::Pending(Box::pin(call)),
+        begun => Made::Pending(Box::pin(begun.result())),
+    };
+    (asked, made)
 }
 
 impl<T> Made<T> {
@@ -104,51 +137,12 @@ where
     type Own = Own<ResB>;
 
     fn redirect(&self, stored: &HttpStored) -> Option<Key> {
-        self.call.as_ref().expect(THERE).redirect(stored)
+        self.call.redirect(stored)
     }
 
     fn ask(self, _: Key) -> impl Future<Output = AskedHttp<E, ResB>> + Send {
-        let (asked, made) = self.call.expect(THERE).make();
+        let (asked, made) = self.call.make();
         let question = self.question;
         async move { question.answered(asked, made.result().await).await }
     }
 }
-
-impl<S, ReqB, ResB, E, C, O> AtOnce<HttpStored> for HttpCall<S, ReqB, C, O>
-where
-    S: Service<Request<ReqB>, Response = Response<ResB>, Error = E> + Send + 'static,
-    S::Future: Send + 'static,
-    ReqB: Send + 'static,
-    ResB: Body + Send + 'static,
-    ResB::Data: Send,
-    ResB::Error: Send + Sync,
-    E: Send + Sync + 'static,
-    C: Classify<Response<ResB>, E> + Send + Sync + 'static,
-    O: Send + Sync + 'static,
-{
-    fn primary(&self) -> &Key {
-        &self.question.primary
-    }
-
-    #[inline(always)]
-    fn fails_at_once(&mut self) -> bool {
-        let (asked, mut made) = self.call.take().expect(THERE).make();
-        if let Made::Pending(begun) = &mut made {
-            // It wakes nobody: who waits for it polls it again.
-            let mut nobody = Context::from_waker(Waker::noop());
-            if let Poll::Ready(result) = begun.as_mut().poll(&mut nobody) {
-                made = Made::Over(result);
-            }
-        }
-        if let Made::Over(Err(error)) = &made {
-            let judged = self.question.shared.classify.classify(Err(error));
-            if matches!(judged, Outcome::Failure(_)) {
-                return true;
-            }
-        }
-        self.call = Some(Call::Made(asked, made));
-        false
-    }
-}
-
-const THERE: &str = "it is taken only to be put back made, or because it is over";

@@ -98,25 +98,25 @@ where
 }
 
 impl<S, C, O> HttpFallbackService<S, C, O> {
-    #[inline(always)]
-    fn call_of<ReqB>(
+    /// A call, to be asked for under the key of its URI.
+    fn exchange<ReqB>(
         &self,
-        request: Request<ReqB>,
+        call: Call<S, ReqB>,
         ask: Ask,
         primary: Key,
-    ) -> HttpCall<S, ReqB, C, O>
+    ) -> Box<HttpCall<S, ReqB, C, O>>
     where
-        S: Service<Request<ReqB>> + Clone,
+        S: Service<Request<ReqB>>,
     {
-        HttpCall {
-            call: Some(Call::NotMade(self.inner.clone(), request)),
+        Box::new(HttpCall {
+            call,
             question: Question {
                 shared: Arc::clone(&self.shared),
                 primary,
                 personal: ask.personal,
                 keep: ask.keep,
             },
-        }
+        })
     }
 
     /// All that a layer has to do with what is its business. Never inlined: what is not
@@ -212,8 +212,12 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
         O: Send + Sync + 'static,
     {
         let primary = Key::from(key);
-        let call = || Box::new(self.call_of(request, ask, primary.clone()));
-        self.shared.port.refresh(primary.clone(), refresh, call);
+        let exchange = || {
+            let call = Call::NotMade(self.inner.clone(), request);
+            self.exchange(call, ask, primary.clone())
+        };
+        let port = &self.shared.port;
+        port.refresh(primary.clone(), refresh, exchange);
     }
 
     #[inline(never)]
@@ -241,9 +245,7 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
         O: AskOther<ReqB, ResB>,
     {
         let backup = self.shared.backup::<_, _, E>(&request, asking);
-        let key = Key::from(key);
-        let call = self.call_of(request, ask, key.clone());
-        self.ask(key, want, call, backup, asking.missed)
+        self.ask(request, Key::from(key), ask, want, backup, asking.missed)
     }
 
     /// A call for whose failure there is an answer.
@@ -269,8 +271,14 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
         O: Send + Sync + 'static,
     {
         let shared = &self.shared;
-        let call = self.call_of(request, ask, key);
-        match shared.port.now(want, spare, call) {
+        // Still there if the call is not made.
+        let mut request = Some(request);
+        let made = shared.port.now(&key, want, spare, || {
+            let request = request.take().expect("it is made once");
+            let call = Call::unless_it_fails(self.inner.clone(), request, &shared.classify)?;
+            Some(self.exchange(call, ask, key.clone()))
+        });
+        match made {
             Now::Done(answer) => HttpResponseFuture::over(shared.instead(answer, place)),
             Now::Begun(begun) => {
                 let shared = Arc::clone(shared);
@@ -279,18 +287,19 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
                     shared.given(answer, Missed::Stale)
                 }))
             }
-            Now::NotMade(call) => {
-                let key = call.question.primary.clone();
-                self.ask(key, want, call, Backup::Stored, Missed::Stale)
+            Now::NotMade => {
+                let request = request.expect("the call is not made");
+                self.ask(request, key, ask, want, Backup::Stored, Missed::Stale)
             }
         }
     }
 
     fn ask<ReqB, ResB, E>(
         &self,
+        request: Request<ReqB>,
         key: Key,
+        ask: Ask,
         want: Want,
-        call: HttpCall<S, ReqB, C, O>,
         backup: Backup<HttpStored, Own<ResB>>,
         missed: Missed,
     ) -> HttpResponseFuture<S::Future, ResB, E>
@@ -306,9 +315,11 @@ impl<S, C, O> HttpFallbackService<S, C, O> {
         O: Send + Sync + 'static,
     {
         let shared = Arc::clone(&self.shared);
-        let call = Box::new(call);
+        let call = Call::NotMade(self.inner.clone(), request);
+        let exchange = self.exchange(call, ask, key.clone());
         HttpResponseFuture::later(Box::pin(async move {
-            let answer = Arc::clone(&shared.port).ask(key, want, call, backup).await;
+            let port = Arc::clone(&shared.port);
+            let answer = port.ask(key, want, exchange, backup).await;
             shared.given(answer, missed)
         }))
     }
@@ -350,16 +361,18 @@ impl<C, O> Shared<C, O> {
         answer: Answer<HttpStored, E, Own<ResB>>,
         place: Option<Place>,
     ) -> future::Answer<ResB, E> {
-        if let (Some(place), Answer::Value(kept, served)) = (place, &answer)
-            && served.source == Source::Stale
-            && let Some(mut response) =
-                self.hot
-                    .stale(place, kept, served.age_ms / 1_000, &self.status)
-        {
-            response.extensions_mut().insert(served.clone());
-            return Ok(response);
+        match (answer, place) {
+            (Answer::Value(kept, served), Some(place)) if served.source == Source::Stale => {
+                let age_s = served.age_ms / 1_000;
+                let ready = self.hot.stale(place, &kept, age_s, &self.status);
+                let Some(mut response) = ready else {
+                    return Ok(self.stored(kept, served, Missed::Stale));
+                };
+                response.extensions_mut().insert(served);
+                Ok(response)
+            }
+            (answer, _) => self.given(answer, Missed::Stale),
         }
-        self.given(answer, Missed::Stale)
     }
 
     /// The fixed answer of the configuration, made anew for each call that may need it:
