@@ -77,6 +77,17 @@ impl Clock {
         }
     }
 
+    /// The reading of the precise clock at an instant, which was just now; another clock is
+    /// read.
+    #[cfg(feature = "postgres")]
+    #[inline]
+    pub(crate) fn ns_at(&self, instant: Instant) -> u64 {
+        match &self.0 {
+            Source::Precise => precise_ns_at(instant),
+            _ => self.now_ns(),
+        }
+    }
+
     /// How far a reading may be behind, in milliseconds, rounded up.
     pub(crate) fn tick_ms(&self) -> u64 {
         match &self.0 {
@@ -134,9 +145,15 @@ fn coarse_tick_ms() -> u64 {
     1
 }
 
+#[inline]
 fn precise_ns() -> u64 {
+    precise_ns_at(Instant::now())
+}
+
+#[inline]
+fn precise_ns_at(instant: Instant) -> u64 {
     static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
-    saturating_ns(ORIGIN.elapsed())
+    saturating_ns(instant.saturating_duration_since(*ORIGIN))
 }
 
 /// A duration in nanoseconds; 584 years at most.

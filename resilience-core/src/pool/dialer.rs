@@ -14,7 +14,6 @@ use parking_lot::Mutex;
 use tokio_postgres::Client;
 
 use super::{
-    deadline::Deadlines,
     desk::{Counted, Desk},
     dial::{ConnectError, Driver, dial},
     inner::Inner,
@@ -112,7 +111,6 @@ async fn connect(inner: &Arc<Inner>) -> Result<Session, ConnectError> {
         address,
         desk,
         driver,
-        deadlines: Deadlines::default(),
         cancelling: Mutex::default(),
         dies_ns: settings.lifetime.map_or(u64::MAX, |lifetime| {
             now_ns.saturating_add(jittered(lifetime))

@@ -18,7 +18,7 @@ use tokio::{runtime::Handle, sync::oneshot, time::Instant};
 
 use super::{
     connection::Connection,
-    deadline::Deadlines,
+    deadline,
     desk::{Desk, Overdue, place_of},
     dial::{ConnectError, Transport},
     error::{Exhausted, PoolError, Unreachable},
@@ -50,8 +50,6 @@ pub(super) struct Inner {
     pub(super) epoch: AtomicU64,
     /// When the log was last told that a caller got none; 0: never.
     pub(super) exhaustion_told_ms: AtomicU64,
-    /// Of those who wait for a connection.
-    deadlines: Deadlines,
     /// Of the first caller: connections live on it.
     runtime: OnceLock<Handle>,
 }
@@ -81,7 +79,6 @@ impl Inner {
             desks: Mutex::default(),
             epoch: AtomicU64::new(0),
             exhaustion_told_ms: AtomicU64::new(0),
-            deadlines: Deadlines::default(),
             runtime: OnceLock::new(),
         }
     }
@@ -128,7 +125,8 @@ impl Inner {
         mut waiting: Waiting<'_>,
         place: &'static Location<'static>,
     ) -> Result<Connection, PoolError> {
-        let asked_ns = self.clock.now_ns();
+        let begun = Instant::now();
+        let asked_ns = self.clock.ns_at(begun.into_std());
         let patience = self.settings.load().wait;
         let work = pin!(async {
             loop {
@@ -150,8 +148,7 @@ impl Inner {
                 self.want_more();
             }
         });
-        let begun = Instant::now();
-        let served = self.deadlines.within(begun, patience, work).await;
+        let served = deadline::within(begun, patience, work).await;
         let now_ns = self.clock.now_ns();
         let waited_ns = now_ns.saturating_sub(asked_ns);
         let waited = Duration::from_nanos(waited_ns);

@@ -12,8 +12,8 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    clean, desk::Desk, error::QueryError, inner::Inner, report, session::Session, statement,
-    stats::one,
+    clean, deadline, desk::Desk, error::QueryError, inner::Inner, report, session::Session,
+    statement, stats::one,
 };
 
 /// A statement that has been sent and not been answered. Dropped before it is
@@ -51,7 +51,9 @@ pub(super) async fn prepare<T>(
     text: &str,
     mut work: Pin<&mut impl Future<Output = Result<T, tokio_postgres::Error>>>,
 ) -> Result<T, QueryError> {
-    make_ready(inner, session).await?;
+    if !session.desk.is_ready() {
+        make_ready(inner, session).await?;
+    }
     // One that was prepared before is there at once. Nothing is sent for it, so
     // there is nothing to time, to cancel or to clean up.
     let found = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
@@ -99,15 +101,19 @@ async fn send<'a, T>(
     work: Pin<&mut impl Future<Output = Result<T, tokio_postgres::Error>>>,
     note: impl FnOnce(&Desk, Option<&str>) -> Option<u32>,
 ) -> Result<(Operation<'a>, T), QueryError> {
-    make_ready(inner, session).await?;
+    if !session.desk.is_ready() {
+        make_ready(inner, session).await?;
+    }
     send_ready(inner, session, place, text, work, note).await
 }
 
-async fn make_ready(inner: &Arc<Inner>, session: &Session) -> Result<(), QueryError> {
-    if session.desk.is_ready() {
-        return Ok(());
-    }
-    clean::make_ready(inner, session).await
+/// Boxed: it is seldom needed, and its future is larger than all the rest.
+#[cold]
+fn make_ready<'a>(
+    inner: &'a Arc<Inner>,
+    session: &'a Session,
+) -> Pin<Box<impl Future<Output = Result<(), QueryError>> + 'a>> {
+    Box::pin(clean::make_ready(inner, session))
 }
 
 /// The same, over a session for which nothing is to be done before.
@@ -140,7 +146,7 @@ async fn send_ready<'a, T>(
     }
     let answered = match limit {
         None => work.await,
-        Some(limit) => match session.deadlines.within(begun, limit, work).await {
+        Some(limit) => match deadline::within(begun, limit, work).await {
             Some(answered) => answered,
             None => return Err(QueryError::Timeout { after: limit }),
         },
