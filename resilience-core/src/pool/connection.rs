@@ -16,8 +16,9 @@ use super::{
     error::QueryError,
     inner::Inner,
     operation::{self, Operation},
+    prepared::Prepared,
     session::Session,
-    sql::{Prepared, Sql},
+    sql::{Sql, Text},
     stream::{CopyOutStream, RowStream},
     transaction::{Transaction, TransactionBuilder},
 };
@@ -73,7 +74,7 @@ impl Connection {
     async fn run<T>(
         &self,
         place: &'static Location<'static>,
-        text: Option<&str>,
+        text: Text<'_>,
         work: Pin<&mut impl Future<Output = Result<T, tokio_postgres::Error>>>,
     ) -> Result<T, QueryError> {
         operation::run(&self.inner, self.session(), place, text, work).await
@@ -93,7 +94,7 @@ impl Connection {
     async fn begin<'a, T>(
         &'a self,
         place: &'static Location<'static>,
-        text: Option<&'a str>,
+        text: Text<'a>,
         work: Pin<&mut impl Future<Output = Result<T, tokio_postgres::Error>>>,
     ) -> Result<(Operation<'a>, T), QueryError> {
         operation::begin(&self.inner, self.session(), place, text, work).await
@@ -231,7 +232,7 @@ impl Connection {
         let place = Location::caller();
         async move {
             let work = pin!(self.session().client.batch_execute(script));
-            self.run(place, Some(script), work).await
+            self.run(place, Text::of(script), work).await
         }
     }
 
@@ -248,7 +249,7 @@ impl Connection {
         let place = Location::caller();
         async move {
             let work = pin!(self.session().client.simple_query(script));
-            self.run(place, Some(script), work).await
+            self.run(place, Text::of(script), work).await
         }
     }
 
@@ -307,9 +308,14 @@ impl Connection {
     ) -> impl Future<Output = Result<Prepared, QueryError>> + Send + 'a {
         let place = Location::caller();
         async move {
-            let work = pin!(self.session().client.prepare_cached(text));
+            let session = self.session();
+            // Nothing is sent for it, so there is nothing to time, to cancel or to clean up.
+            if let Some(found) = session.prepared.find(text) {
+                return Ok(found);
+            }
+            let work = pin!(session.client.prepare_cached(text));
             let statement = self.run_preparing(place, text, work).await?;
-            Ok(Prepared::new(statement, text))
+            Ok(session.prepared.keep(Prepared::new(statement, text)))
         }
     }
 

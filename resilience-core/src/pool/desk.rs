@@ -14,14 +14,14 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::statement;
+use super::{
+    sql::Text,
+    statement::{self, Leaves},
+};
 use crate::{request::Request, snapshot::HolderSnapshot};
 
 /// So much of a statement is remembered; the rest says little more.
 const MOST_TEXT: usize = 2_000;
-
-/// What is said of a statement whose text is not known.
-const UNKNOWN: &str = "(a statement prepared elsewhere)";
 
 /// Nothing is to be rolled back.
 const NOTHING: u32 = u32::MAX;
@@ -163,15 +163,15 @@ impl Desk {
 
     /// A statement begins; how often its request has sent the same one, if
     /// that is just too often.
-    pub(super) fn begin(&self, text: Option<&str>) -> Option<u32> {
+    pub(super) fn begin(&self, text: Text<'_>) -> Option<u32> {
         self.will_leave(text);
         let held = self.remember(text);
         let request = held.request.as_ref()?;
-        request.note_statement(statement::fingerprint(text.unwrap_or(UNKNOWN)))
+        request.note_statement(text.fingerprint())
     }
 
     /// The same for one that is only prepared: it counts when it is run.
-    pub(super) fn begin_to_prepare(&self, text: Option<&str>) -> Option<u32> {
+    pub(super) fn begin_to_prepare(&self, text: Text<'_>) -> Option<u32> {
         self.will_leave(text);
         drop(self.remember(text));
         None
@@ -179,26 +179,24 @@ impl Desk {
 
     /// The same for a statement of the pool's own, which cleans up after itself.
     /// That a request has many transactions is no mistake of its own.
-    pub(super) fn begin_own(&self, text: Option<&str>) -> Option<u32> {
+    pub(super) fn begin_own(&self, text: Text<'_>) -> Option<u32> {
         drop(self.remember(text));
         None
     }
 
-    fn will_leave(&self, text: Option<&str>) {
-        // One that we have not seen may be anything.
-        if text.is_none_or(statement::may_leave_traces) {
+    fn will_leave(&self, text: Text<'_>) {
+        let leaves = text.leaves();
+        if leaves != Leaves::Nothing {
             self.has_traces.store(true, Relaxed);
-            // A name that the next user would find taken, and that cannot be
-            // dropped alone: it goes with the session.
-            if text.is_some_and(statement::may_make_a_name) {
-                self.is_lost.store(true, Relaxed);
-            }
+        }
+        if leaves == Leaves::AName {
+            self.is_lost.store(true, Relaxed);
         }
     }
 
-    fn remember(&self, text: Option<&str>) -> MutexGuard<'_, Held> {
+    fn remember(&self, text: Text<'_>) -> MutexGuard<'_, Held> {
         self.in_flight.fetch_add(1, Relaxed);
-        let text = text.unwrap_or(UNKNOWN);
+        let text = text.shown();
         let mut held = self.held.lock();
         held.statement.clear();
         held.statement

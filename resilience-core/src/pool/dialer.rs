@@ -17,7 +17,7 @@ use super::{
     desk::{Counted, Desk},
     dial::{ConnectError, Driver, dial},
     inner::Inner,
-    report,
+    prepared, report,
     session::Session,
     stats::one,
 };
@@ -111,6 +111,7 @@ async fn connect(inner: &Arc<Inner>) -> Result<Session, ConnectError> {
         address,
         desk,
         driver,
+        prepared: prepared::Cache::default(),
         cancelling: Mutex::default(),
         dies_ns: settings.lifetime.map_or(u64::MAX, |lifetime| {
             now_ns.saturating_add(jittered(lifetime))

@@ -26,7 +26,7 @@ use super::{
     queue::{Given, Queue, Taken},
     report,
     session::Session,
-    settings::Settings,
+    settings::{Settings, Times},
     stats::{Stats, one},
 };
 use crate::clock::Clock;
@@ -42,6 +42,7 @@ pub(super) struct Inner {
     pub(super) gate: Gate,
     pub(super) stats: Stats,
     pub(super) settings: ArcSwap<Settings>,
+    pub(super) times: Times,
     pub(super) transport: Box<dyn Transport>,
     pub(super) clock: Clock,
     /// Of all connections that exist, by a number of their own.
@@ -73,6 +74,7 @@ impl Inner {
             queue: Queue::new(limits),
             gate: Gate::new(),
             stats: Stats::default(),
+            times: Times::new(&settings),
             settings: ArcSwap::from_pointee(settings),
             transport,
             clock,
@@ -127,7 +129,7 @@ impl Inner {
     ) -> Result<Connection, PoolError> {
         let begun = Instant::now();
         let asked_ns = self.clock.ns_at(begun.into_std());
-        let patience = self.settings.load().wait;
+        let patience = self.times.wait();
         let work = pin!(async {
             loop {
                 let session = waiting.served().await?;

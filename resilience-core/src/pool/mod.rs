@@ -34,6 +34,7 @@ mod inner;
 mod lazy;
 mod operation;
 mod picture;
+mod prepared;
 mod questions;
 mod queue;
 mod report;
@@ -64,8 +65,9 @@ pub use connection::Connection;
 pub use dial::{ConnectError, ConnectErrorKind, Tls};
 pub use error::{Exhausted, PoolError, QueryError, Unreachable};
 pub use lazy::{LazyConnection, PoolLayer, PoolService};
+pub use prepared::Prepared;
 pub use questions::PoolDiagnosis;
-pub use sql::{Prepared, Sql};
+pub use sql::Sql;
 pub use stream::{CopyOutStream, RowStream};
 #[cfg(feature = "postgres-rustls")]
 pub use tls::{RootsError, TlsRoots};
@@ -217,6 +219,7 @@ impl Pool {
     pub fn configure(&self, config: &DatabaseConfig) {
         let before = std::mem::replace(&mut *self.base.config.lock(), config.clone());
         let settings = Settings::new(&self.base.postgres, config);
+        self.inner.times.set(&settings);
         self.inner.settings.store(Arc::new(settings));
         // What was set by hand meanwhile stays, unless the file has changed.
         if limits(&before) != limits(config) {

@@ -1,11 +1,10 @@
 //! One statement: timed, within a deadline, and cancelled if it is given up.
 
 use std::{
-    future::{Future, poll_fn},
+    future::Future,
     panic::Location,
     pin::{Pin, pin},
     sync::Arc,
-    task::Poll,
     time::Duration,
 };
 
@@ -13,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{
     clean, deadline, desk::Desk, error::QueryError, inner::Inner, report, session::Session,
-    statement, stats::one,
+    sql::Text, statement, stats::one,
 };
 
 /// A statement that has been sent and not been answered. Dropped before it is
@@ -35,7 +34,7 @@ pub(super) async fn run<T>(
     inner: &Arc<Inner>,
     session: &Session,
     place: &'static Location<'static>,
-    text: Option<&str>,
+    text: Text<'_>,
     work: Pin<&mut impl Future<Output = Result<T, tokio_postgres::Error>>>,
 ) -> Result<T, QueryError> {
     let (operation, answer) = begin(inner, session, place, text, work).await?;
@@ -43,25 +42,16 @@ pub(super) async fn run<T>(
     Ok(answer)
 }
 
-/// Has a statement of the caller's prepared, or found.
+/// Has a statement of the caller's prepared.
 pub(super) async fn prepare<T>(
     inner: &Arc<Inner>,
     session: &Session,
     place: &'static Location<'static>,
     text: &str,
-    mut work: Pin<&mut impl Future<Output = Result<T, tokio_postgres::Error>>>,
+    work: Pin<&mut impl Future<Output = Result<T, tokio_postgres::Error>>>,
 ) -> Result<T, QueryError> {
-    if !session.desk.is_ready() {
-        make_ready(inner, session).await?;
-    }
-    // One that was prepared before is there at once. Nothing is sent for it, so
-    // there is nothing to time, to cancel or to clean up.
-    let found = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
-    if let Poll::Ready(found) = found {
-        return found.map_err(|error| failed(inner, session, error));
-    }
-    let note = Desk::begin_to_prepare;
-    let (operation, prepared) = send_ready(inner, session, place, Some(text), work, note).await?;
+    let (text, note) = (Text::of(text), Desk::begin_to_prepare);
+    let (operation, prepared) = send(inner, session, place, text, work, note).await?;
     operation.finish();
     Ok(prepared)
 }
@@ -77,7 +67,15 @@ pub(super) async fn run_own(
         .holder()
         .map_or(Location::caller(), |(place, _)| place);
     let work = pin!(session.client.batch_execute(script));
-    let (operation, ()) = send(inner, session, place, Some(script), work, Desk::begin_own).await?;
+    let (operation, ()) = send(
+        inner,
+        session,
+        place,
+        Text::of(script),
+        work,
+        Desk::begin_own,
+    )
+    .await?;
     operation.finish();
     Ok(())
 }
@@ -87,7 +85,7 @@ pub(super) async fn begin<'a, T>(
     inner: &'a Arc<Inner>,
     session: &'a Session,
     place: &'static Location<'static>,
-    text: Option<&'a str>,
+    text: Text<'a>,
     work: Pin<&mut impl Future<Output = Result<T, tokio_postgres::Error>>>,
 ) -> Result<(Operation<'a>, T), QueryError> {
     send(inner, session, place, text, work, Desk::begin).await
@@ -97,52 +95,28 @@ async fn send<'a, T>(
     inner: &'a Arc<Inner>,
     session: &'a Session,
     place: &'static Location<'static>,
-    text: Option<&'a str>,
+    text: Text<'a>,
     work: Pin<&mut impl Future<Output = Result<T, tokio_postgres::Error>>>,
-    note: impl FnOnce(&Desk, Option<&str>) -> Option<u32>,
+    note: impl FnOnce(&Desk, Text<'_>) -> Option<u32>,
 ) -> Result<(Operation<'a>, T), QueryError> {
     if !session.desk.is_ready() {
         make_ready(inner, session).await?;
     }
-    send_ready(inner, session, place, text, work, note).await
-}
-
-/// Boxed: it is seldom needed, and its future is larger than all the rest.
-#[cold]
-fn make_ready<'a>(
-    inner: &'a Arc<Inner>,
-    session: &'a Session,
-) -> Pin<Box<impl Future<Output = Result<(), QueryError>> + 'a>> {
-    Box::pin(clean::make_ready(inner, session))
-}
-
-/// The same, over a session for which nothing is to be done before.
-async fn send_ready<'a, T>(
-    inner: &'a Arc<Inner>,
-    session: &'a Session,
-    place: &'static Location<'static>,
-    text: Option<&'a str>,
-    work: Pin<&mut impl Future<Output = Result<T, tokio_postgres::Error>>>,
-    note: impl FnOnce(&Desk, Option<&str>) -> Option<u32>,
-) -> Result<(Operation<'a>, T), QueryError> {
     let repeated = note(&session.desk, text);
     let begun = Instant::now();
-    let (limit, slow) = {
-        let settings = inner.settings.load();
-        (settings.query, settings.slow)
-    };
+    let (limit, slow) = (inner.times.query(), inner.times.slow());
     let operation = Operation {
         inner,
         session,
         place,
-        text,
+        text: text.text,
         begun,
         slow,
         finished: false,
     };
     if let Some(times) = repeated {
         one(&inner.stats.repeated);
-        report::repeated(inner, place, text.unwrap_or_default(), times);
+        report::repeated(inner, place, text.text.unwrap_or_default(), times);
     }
     let answered = match limit {
         None => work.await,
@@ -158,6 +132,15 @@ async fn send_ready<'a, T>(
             Err(failed(inner, session, error))
         }
     }
+}
+
+/// Boxed: it is seldom needed, and its future is larger than all the rest.
+#[cold]
+fn make_ready<'a>(
+    inner: &'a Arc<Inner>,
+    session: &'a Session,
+) -> Pin<Box<impl Future<Output = Result<(), QueryError>> + 'a>> {
+    Box::pin(clean::make_ready(inner, session))
 }
 
 fn failed(inner: &Inner, session: &Session, error: tokio_postgres::Error) -> QueryError {

@@ -6,7 +6,7 @@ use deadpool_postgres::ClientWrapper;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use super::{address::Address, desk::Desk};
+use super::{address::Address, desk::Desk, prepared};
 
 /// deadpool-postgres' client with its cache of prepared statements, and what the
 /// pool wants to know of it.
@@ -18,6 +18,8 @@ pub(super) struct Session {
     pub(super) desk: Arc<Desk>,
     /// Runs the connection until it ends.
     pub(super) driver: JoinHandle<()>,
+    /// Statements that were prepared for any of its users.
+    pub(super) prepared: prepared::Cache,
     /// A cancellation that is on its way; whether it is over in time.
     pub(super) cancelling: Mutex<Option<JoinHandle<bool>>>,
     /// When it is old enough to be replaced; `u64::MAX`: never.

@@ -1,6 +1,9 @@
 //! The settings in force.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use super::queue::Limits;
 use crate::{clock::saturating_ns, config::DatabaseConfig};
@@ -42,6 +45,56 @@ impl Settings {
             postgres,
         }
     }
+}
+
+/// What every checkout and every statement asks for, beside the settings: to read those
+/// costs two locked instructions.
+#[derive(Debug)]
+pub(super) struct Times {
+    wait_ns: AtomicU64,
+    /// [`NONE`]: there is none.
+    query_ns: AtomicU64,
+    slow_ns: AtomicU64,
+}
+
+const NONE: u64 = u64::MAX;
+
+impl Times {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let times = Self {
+            wait_ns: AtomicU64::new(0),
+            query_ns: AtomicU64::new(NONE),
+            slow_ns: AtomicU64::new(NONE),
+        };
+        times.set(settings);
+        times
+    }
+
+    pub(super) fn set(&self, settings: &Settings) {
+        // One that is longer than 584 years is as good as none.
+        let ns = |time: Option<Duration>| time.map_or(NONE, saturating_ns);
+        // ordering: Relaxed. Each stands for itself.
+        self.wait_ns.store(saturating_ns(settings.wait), Relaxed);
+        self.query_ns.store(ns(settings.query), Relaxed);
+        self.slow_ns.store(ns(settings.slow), Relaxed);
+    }
+
+    pub(super) fn wait(&self) -> Duration {
+        Duration::from_nanos(self.wait_ns.load(Relaxed))
+    }
+
+    pub(super) fn query(&self) -> Option<Duration> {
+        some(self.query_ns.load(Relaxed))
+    }
+
+    /// What takes longer is logged.
+    pub(super) fn slow(&self) -> Option<Duration> {
+        some(self.slow_ns.load(Relaxed))
+    }
+}
+
+fn some(ns: u64) -> Option<Duration> {
+    (ns != NONE).then_some(Duration::from_nanos(ns))
 }
 
 pub(super) const fn limits(config: &DatabaseConfig) -> Limits {

@@ -1,8 +1,11 @@
 //! What a statement is given as.
 
-use std::{ops::Deref, sync::Arc};
-
 use tokio_postgres::{Statement, ToStatement};
+
+use super::{
+    prepared::Prepared,
+    statement::{self, Leaves},
+};
 
 /// A statement: its text, or one that was prepared.
 ///
@@ -15,38 +18,47 @@ pub trait Sql: sealed::Sealed {
     #[doc(hidden)]
     fn inner(&self) -> &Self::Inner;
     #[doc(hidden)]
-    fn text(&self) -> Option<&str>;
+    fn text(&self) -> Text<'_>;
 }
 
-/// A prepared statement of [`Connection::prepare`](super::Connection::prepare).
-///
-/// It belongs to the connection that made it. Cloning is cheap.
-#[derive(Clone)]
-pub struct Prepared {
-    statement: Statement,
-    text: Arc<str>,
+/// The text of a statement, and what is known of it.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct Text<'a> {
+    pub(super) text: Option<&'a str>,
+    /// What it leaves behind, and its fingerprint, if it was looked at before.
+    known: Option<(Leaves, u64)>,
 }
 
-impl Prepared {
-    pub(super) fn new(statement: Statement, text: &str) -> Self {
+/// What is said of a statement whose text is not known.
+const UNKNOWN: &str = "(a statement prepared elsewhere)";
+
+impl<'a> Text<'a> {
+    pub(super) const fn of(text: &'a str) -> Self {
         Self {
-            statement,
-            text: text.into(),
+            text: Some(text),
+            known: None,
         }
     }
-}
 
-impl std::fmt::Debug for Prepared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Prepared").field(&self.text).finish()
+    pub(super) fn shown(self) -> &'a str {
+        self.text.unwrap_or(UNKNOWN)
     }
-}
 
-impl Deref for Prepared {
-    type Target = Statement;
+    pub(super) fn leaves(self) -> Leaves {
+        match (self.known, self.text) {
+            (Some((leaves, _)), _) => leaves,
+            (None, Some(text)) => Leaves::of(text),
+            // One that we have not seen may be anything.
+            (None, None) => Leaves::Traces,
+        }
+    }
 
-    fn deref(&self) -> &Statement {
-        &self.statement
+    pub(super) fn fingerprint(self) -> u64 {
+        match self.known {
+            Some((_, fingerprint)) => fingerprint,
+            None => statement::fingerprint(self.shown()),
+        }
     }
 }
 
@@ -55,8 +67,8 @@ impl Sql for str {
     fn inner(&self) -> &str {
         self
     }
-    fn text(&self) -> Option<&str> {
-        Some(self)
+    fn text(&self) -> Text<'_> {
+        Text::of(self)
     }
 }
 
@@ -65,18 +77,22 @@ impl Sql for String {
     fn inner(&self) -> &str {
         self
     }
-    fn text(&self) -> Option<&str> {
-        Some(self)
+    fn text(&self) -> Text<'_> {
+        Text::of(self)
     }
 }
 
 impl Sql for Prepared {
     type Inner = Statement;
     fn inner(&self) -> &Statement {
-        &self.statement
+        &self.known().statement
     }
-    fn text(&self) -> Option<&str> {
-        Some(&self.text)
+    fn text(&self) -> Text<'_> {
+        let known = self.known();
+        Text {
+            text: Some(&known.text),
+            known: Some((known.leaves, known.fingerprint)),
+        }
     }
 }
 
@@ -87,8 +103,11 @@ impl Sql for Statement {
     fn inner(&self) -> &Statement {
         self
     }
-    fn text(&self) -> Option<&str> {
-        None
+    fn text(&self) -> Text<'_> {
+        Text {
+            text: None,
+            known: None,
+        }
     }
 }
 

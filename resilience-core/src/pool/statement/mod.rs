@@ -11,11 +11,34 @@ mod traces;
 use std::{collections::hash_map::DefaultHasher, hash::Hasher};
 
 pub(crate) use normalise::normalise;
-pub(crate) use traces::may_leave_traces;
+use traces::may_leave_traces;
+
+/// What a statement may leave in its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaves {
+    Nothing,
+    /// What a cleaning removes.
+    Traces,
+    /// A name that the next user would find taken, and that cannot be dropped alone: it
+    /// goes with the session.
+    AName,
+}
+
+impl Leaves {
+    pub(crate) fn of(sql: &str) -> Self {
+        if !may_leave_traces(sql) {
+            Self::Nothing
+        } else if may_make_a_name(sql) {
+            Self::AName
+        } else {
+            Self::Traces
+        }
+    }
+}
 
 /// Whether a statement that leaves traces may have made a prepared statement by
 /// a name of its own (`PREPARE`). Any text with that word may.
-pub(crate) fn may_make_a_name(sql: &str) -> bool {
+fn may_make_a_name(sql: &str) -> bool {
     let word = b"prepare";
     sql.as_bytes()
         .windows(word.len())
