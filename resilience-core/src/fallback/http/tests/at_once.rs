@@ -69,6 +69,53 @@ async fn one_that_nobody_polls_answers_those_who_wait() {
     );
 }
 
+/// Nobody waits for what is somebody's own, and nobody is given it: the first time as when
+/// the answer is ready to be given again.
+#[tokio::test]
+async fn a_call_with_credentials_is_nobody_elses() {
+    for warm in [1, 3] {
+        let (fallback, hands) = fallback(&config());
+        stale(&fallback, &hands).await;
+        let upstream = Upstream::numbers(&[]);
+        let client = client(&fallback, &upstream);
+        upstream.is_down();
+        for _ in 0..warm {
+            get(&client, &[]).await;
+        }
+        upstream.now_says(|_, asked| {
+            let whose = asked.headers.get("authorization");
+            let whose = whose.map_or("all", |value| value.to_str().unwrap());
+            Ok(response(200, &[("cache-control", "private")], whose))
+        });
+        let shut = upstream.clone().shut();
+        let mut client = HttpFallbackLayer::new(fallback.clone()).layer(shut.clone());
+        let own = client.call(request("GET", &[("authorization", "mine")]));
+        let other = task::spawn(client.call(request("GET", &[])));
+        let (mut own, mut other) = (task::spawn(own), other);
+        assert_pending!(own.poll());
+        assert_pending!(other.poll());
+        shut.answer(2);
+        let own = read(own.into_inner().await.unwrap()).await;
+        let other = read(other.into_inner().await.unwrap()).await;
+        assert_eq!((own.body.as_str(), other.body.as_str()), ("mine", "all"));
+    }
+}
+
+#[tokio::test]
+async fn one_that_was_given_again_is_not_given_when_it_is_too_old() {
+    let (fallback, hands) = fallback(&config());
+    stale(&fallback, &hands).await;
+    let upstream = Upstream::numbers(&[]);
+    upstream.is_down();
+    let client = client(&fallback, &upstream);
+    for _ in 0..3 {
+        get(&client, &[]).await;
+    }
+    hands.clock.advance(3_300 * SECOND);
+    let error = send(&client, request("GET", &[])).await.unwrap_err();
+    assert!(matches!(error.tried(), Tried::TooOld { .. }), "{error}");
+}
+
 #[tokio::test]
 async fn who_forbids_to_ask_is_told_that_there_is_nothing_fresh() {
     let (fallback, hands) = fallback(&config());
