@@ -60,8 +60,6 @@ pub(in crate::fallback) struct Again {
     pub(in crate::fallback) version: u64,
     /// For what, at which age.
     pub(in crate::fallback) limits: Limits,
-    /// Whether it may stand in for a failure.
-    pub(in crate::fallback) spares: bool,
 }
 
 /// How a call is to be made.
@@ -70,13 +68,6 @@ pub(in crate::fallback) struct Asking {
     pub(in crate::fallback) strategy: FallbackStrategy,
     pub(in crate::fallback) enabled: bool,
     pub(in crate::fallback) missed: Missed,
-}
-
-impl Asking {
-    /// Whether the last good answer is given if the call fails.
-    fn spares(self) -> bool {
-        self.enabled && self.strategy == FallbackStrategy::Cache
-    }
 }
 
 /// Why memory does not answer.
@@ -120,12 +111,15 @@ where
         if settings.strategy == FallbackStrategy::None || key.len() > Key::LONGEST {
             return Look::Pass;
         }
-        let asking = |missed| Asking {
-            strategy: settings.strategy,
-            enabled: settings.enabled,
-            missed,
+        let ask_or = |missed, spare| {
+            let asking = Asking {
+                strategy: settings.strategy,
+                enabled: settings.enabled,
+                missed,
+            };
+            Look::Ask(asking, spare)
         };
-        let ask = |missed| Look::Ask(asking(missed), None);
+        let ask = |missed| ask_or(missed, None);
         if !settings.serves() {
             return ask(Missed::Off);
         }
@@ -152,11 +146,7 @@ where
         }
         let limits = found.value.limits(settings.rules);
         // What a note leads to depends on more than the key.
-        let again = at.is_none().then(|| Again {
-            version,
-            limits,
-            spares: want.share && asking(Missed::Stale).spares(),
-        });
+        let again = at.is_none().then_some(Again { version, limits });
         let (source, refresh) = match limits.at(age_ns) {
             Use::Fresh => (Source::Fresh, None),
             // Not if it is nobody else's business.
@@ -166,14 +156,13 @@ where
             ),
             Use::Dead(_) => return ask(Missed::Stale),
             _ => {
-                let spares = want.share && asking(Missed::Stale).spares();
-                let spare = spares.then_some(Spare {
+                let spare = want.share.then_some(Spare {
                     found,
                     at,
                     again,
                     version,
                 });
-                return Look::Ask(asking(Missed::Stale), spare);
+                return ask_or(Missed::Stale, spare);
             }
         };
         inner.counts.fresh();

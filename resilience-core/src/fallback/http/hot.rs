@@ -152,7 +152,7 @@ impl Hot {
                 ready.tell(Told::fresh(age_ns, limits.fresh_ns), status);
                 return Some(Warm::Fresh(ready.given.response()));
             }
-            if !ready.again.spares || limits.at(age_ns) != Use::OnFailure {
+            if limits.at(age_ns) != Use::OnFailure {
                 return None;
             }
             let spare = Spare::of(ready.found.clone(), version);

@@ -76,10 +76,11 @@ async fn a_call_with_credentials_is_nobody_elses() {
     for warm in [1, 3] {
         let (fallback, hands) = fallback(&config());
         stale(&fallback, &hands).await;
-        let upstream = Upstream::numbers(&[]);
-        let client = client(&fallback, &upstream);
+        let upstream = Upstream::numbers(&[]).shut();
+        let mut client = client(&fallback, &upstream);
         upstream.is_down();
         for _ in 0..warm {
+            upstream.answer(1);
             get(&client, &[]).await;
         }
         upstream.now_says(|_, asked| {
@@ -87,14 +88,13 @@ async fn a_call_with_credentials_is_nobody_elses() {
             let whose = whose.map_or("all", |value| value.to_str().unwrap());
             Ok(response(200, &[("cache-control", "private")], whose))
         });
-        let shut = upstream.clone().shut();
-        let mut client = HttpFallbackLayer::new(fallback.clone()).layer(shut.clone());
         let own = client.call(request("GET", &[("authorization", "mine")]));
         let other = task::spawn(client.call(request("GET", &[])));
         let (mut own, mut other) = (task::spawn(own), other);
         assert_pending!(own.poll());
         assert_pending!(other.poll());
-        shut.answer(2);
+        assert_eq!(upstream.asked(), warm + 2, "each is asked for by itself");
+        upstream.answer(2);
         let own = read(own.into_inner().await.unwrap()).await;
         let other = read(other.into_inner().await.unwrap()).await;
         assert_eq!((own.body.as_str(), other.body.as_str()), ("mine", "all"));
@@ -152,6 +152,60 @@ async fn answers_that_differ_by_headers_stand_in_each_for_their_own() {
     assert_eq!(ask("fr").await, both("fr", "fwd=stale; stored"));
     assert_eq!(ask("fr").await, both("fr", "hit; ttl=300"));
     assert_eq!(ask("de").await, both("de", "fwd=stale; stored"));
+}
+
+/// Also when only the URI is, and the answers are elsewhere.
+#[tokio::test]
+async fn an_answer_is_not_kept_if_it_was_forgotten_while_the_call_was_made() {
+    let (fallback, hands) = fallback(&config());
+    let upstream = Upstream::new(speaks);
+    let client = client(&fallback, &upstream);
+    let german = [("accept-language", "de")];
+    get(&client, &german).await;
+    hands.clock.advance(TTL);
+    let changes = HttpFallbackLayer::new(fallback.clone()).layer(Upstream::numbers(&[]));
+    upstream.now_says(move |number, asked| {
+        let change = changes.clone().oneshot(request("POST", &[]));
+        assert!(assert_ready!(task::spawn(change).poll()).is_ok());
+        speaks(number, asked)
+    });
+    assert_eq!(get(&client, &german).await.0, "de");
+    upstream.now_says(speaks);
+    assert_eq!(
+        get(&client, &german).await,
+        both("de", "fwd=uri-miss; stored")
+    );
+}
+
+/// As one that lets in a few at a time.
+#[tokio::test]
+async fn a_service_that_is_not_ready_is_waited_for() {
+    for (method, calls) in [("HEAD", 2), ("POST", 2), ("GET", 3)] {
+        let (fallback, hands) = fallback(&config());
+        let upstream = Upstream::numbers(&[]);
+        let shut = upstream.clone().shut();
+        if method == "GET" {
+            get(&client(&fallback, &upstream), &[]).await;
+            hands.clock.advance(TTL);
+        }
+        let one_at_a_time = tower::limit::ConcurrencyLimit::new(shut.clone(), 1);
+        let mut client = HttpFallbackLayer::new(fallback.clone()).layer(one_at_a_time);
+        let mut elsewhere = request("HEAD", &[]);
+        *elsewhere.uri_mut() = http::Uri::from_static("http://rates.example/USD");
+        let mut first = task::spawn(client.call(elsewhere));
+        let mut second = task::spawn(client.call(request(method, &[])));
+        assert_pending!(first.poll());
+        assert_pending!(second.poll());
+        assert_eq!(shut.asked(), calls - 1, "{method}");
+        shut.answer(2);
+        assert_ready!(first.poll()).unwrap();
+        drop(first);
+        let answer = read(second.into_inner().await.unwrap()).await;
+        assert_eq!(
+            (answer.body.as_str(), shut.asked()),
+            (&*calls.to_string(), calls)
+        );
+    }
 }
 
 fn speaks(_: u64, asked: &request::Parts) -> Said {
