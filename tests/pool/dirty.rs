@@ -172,3 +172,18 @@ async fn statements_stay_prepared_over_a_cleaning() {
             .unwrap();
     }
 }
+
+/// What it leaves is known of it from when it was prepared, also to the user who finds it.
+#[tokio::test]
+async fn a_statement_that_is_found_prepared_leaves_no_traces_either() {
+    let postgres = postgres().await;
+    let pool = pool(&postgres, "pool_size: 1, max_overflow: 0");
+    let sql = "SELECT set_config('application_name', 'changed', false)";
+    for _ in 0..3 {
+        let connection = pool.get().await.unwrap();
+        let name = connection.query_one("SHOW application_name", &[]);
+        assert_ne!(name.await.unwrap().get::<_, &str>(0), "changed");
+        let statement = connection.prepare_cached(sql).await.unwrap();
+        connection.query_one(&statement, &[]).await.unwrap();
+    }
+}

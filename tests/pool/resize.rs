@@ -1,5 +1,7 @@
 //! The limits change while the pool works.
 
+use resilience_core::pool::{PoolError, QueryError};
+
 use super::support::{config, pool, postgres, until};
 
 #[tokio::test]
@@ -34,4 +36,28 @@ async fn the_configuration_resizes_it_and_wins_over_what_was_set_by_hand_only_wh
     assert_eq!(pool.snapshot().size, 9);
     pool.configure(&config("pool_size: 5, max_overflow: 1"));
     assert_eq!(pool.snapshot().size, 6);
+}
+
+#[tokio::test]
+async fn a_deadline_that_is_changed_holds_from_the_next_statement_on() {
+    let postgres = postgres().await;
+    let pool = pool(&postgres, "pool_size: 1, max_overflow: 0");
+    let connection = pool.get().await.unwrap();
+    connection
+        .batch_execute("SELECT pg_sleep(0.2)")
+        .await
+        .unwrap();
+    pool.configure(&config(
+        "pool_size: 1, max_overflow: 0, query_timeout: 100ms, pool_timeout: 50ms, slow_query: 1ms",
+    ));
+    let late = connection.batch_execute("SELECT pg_sleep(20)").await;
+    assert!(matches!(late, Err(QueryError::Timeout { .. })), "{late:?}");
+    let waits = pool.get().await.unwrap_err();
+    assert!(matches!(waits, PoolError::Exhausted(_)), "{waits}");
+    let before = pool.snapshot().totals.slow_queries;
+    connection
+        .batch_execute("SELECT pg_sleep(0.01)")
+        .await
+        .unwrap();
+    assert_eq!(pool.snapshot().totals.slow_queries, before + 1);
 }
