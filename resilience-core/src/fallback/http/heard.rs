@@ -9,7 +9,7 @@ use super::{
     Collected, FallbackBody, Given, HttpAnswer, Keep, collect,
     directives::OnResponse,
     lines::LinesAsked,
-    service::Shared,
+    shared::Shared,
     stored::{HttpNote, HttpStored},
     terms,
 };

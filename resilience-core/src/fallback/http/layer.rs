@@ -10,7 +10,8 @@ use super::{
     CacheStatus, HttpAnswer,
     hot::Hot,
     other::{NoOther, Other},
-    service::{HttpFallbackService, Shared},
+    service::HttpFallbackService,
+    shared::Shared,
     stored::{HttpCode, HttpStored},
 };
 use crate::{

@@ -23,6 +23,7 @@ mod layer;
 mod lines;
 mod other;
 mod service;
+mod shared;
 mod stored;
 #[cfg(test)]
 mod tests;
