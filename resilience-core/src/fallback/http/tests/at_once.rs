@@ -15,6 +15,19 @@ async fn stale(fallback: &crate::fallback::Fallback, hands: &crate::fallback::te
     hands.clock.advance(TTL);
 }
 
+/// When a stale answer has been given so often that it is ready to be given again.
+async fn in_an_outage() -> (Upstream, Client, crate::fallback::tests::Hands) {
+    let (fallback, hands) = fallback(&config());
+    stale(&fallback, &hands).await;
+    let upstream = Upstream::numbers(&[]);
+    upstream.is_down();
+    let client = client(&fallback, &upstream);
+    for _ in 0..3 {
+        get(&client, &[]).await;
+    }
+    (upstream, client, hands)
+}
+
 #[test]
 fn it_is_answered_at_the_first_poll_and_needs_no_runtime() {
     let (fallback, hands) = fallback(&config());
@@ -103,14 +116,7 @@ async fn a_call_with_credentials_is_nobody_elses() {
 
 #[tokio::test]
 async fn one_that_was_given_again_is_not_given_when_it_is_too_old() {
-    let (fallback, hands) = fallback(&config());
-    stale(&fallback, &hands).await;
-    let upstream = Upstream::numbers(&[]);
-    upstream.is_down();
-    let client = client(&fallback, &upstream);
-    for _ in 0..3 {
-        get(&client, &[]).await;
-    }
+    let (_, client, hands) = in_an_outage().await;
     hands.clock.advance(3_300 * SECOND);
     let error = send(&client, request("GET", &[])).await.unwrap_err();
     assert!(matches!(error.tried(), Tried::TooOld { .. }), "{error}");
@@ -118,14 +124,7 @@ async fn one_that_was_given_again_is_not_given_when_it_is_too_old() {
 
 #[tokio::test]
 async fn who_forbids_to_ask_is_told_that_there_is_nothing_fresh() {
-    let (fallback, hands) = fallback(&config());
-    stale(&fallback, &hands).await;
-    let upstream = Upstream::numbers(&[]);
-    upstream.is_down();
-    let client = client(&fallback, &upstream);
-    for _ in 0..3 {
-        get(&client, &[]).await;
-    }
+    let (upstream, client, _hands) = in_an_outage().await;
     let only = [("cache-control", "only-if-cached")];
     let answer = send(&client, request("GET", &only)).await.unwrap();
     assert_eq!(answer.status, 504);
