@@ -48,7 +48,7 @@ async fn a_deadline_that_is_changed_holds_from_the_next_statement_on() {
         .await
         .unwrap();
     pool.configure(&config(
-        "pool_size: 1, max_overflow: 0, query_timeout: 100ms, pool_timeout: 50ms, slow_query: 1ms",
+        "pool_size: 1, max_overflow: 0, query_timeout: 500ms, pool_timeout: 50ms, slow_query: 1ms",
     ));
     let late = connection.batch_execute("SELECT pg_sleep(20)").await;
     assert!(matches!(late, Err(QueryError::Timeout { .. })), "{late:?}");
