@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{Answer, Exchange, Port, RUN_WITHIN, Ran, Spare, Want, in_span, stored};
 use crate::{
@@ -19,7 +19,7 @@ pub(in crate::fallback) enum Now<V, X: Exchange<V>> {
     Done(Answer<V, X::Error, X::Own>),
     /// It is being made, in a task.
     Begun(Begun<V, X>),
-    /// It has not been made: somebody else's may do.
+    /// It has not been made: somebody else's may do, or there is no runtime yet.
     NotMade,
 }
 
@@ -37,10 +37,7 @@ where
     /// Makes a call with `make`, if nobody is making it. `None` of that: it has failed,
     /// without an answer and without anything to wait for, and it is answered at once. If it
     /// has not it goes on in a task: whoever asked may never wait for it, and others may.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime, if it does not fail at once.
+    /// So outside of a runtime it is not made: perhaps its future is polled in one.
     #[inline]
     pub(in crate::fallback) fn now<X>(
         self: &Arc<Self>,
@@ -53,6 +50,9 @@ where
         X: Exchange<V>,
     {
         let inner = self.inner();
+        if Handle::try_current().is_err() {
+            return Now::NotMade;
+        }
         let Spare {
             found, at, version, ..
         } = spare;

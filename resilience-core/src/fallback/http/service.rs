@@ -36,10 +36,6 @@ use crate::{
 /// keep something ready, such as a slot of a bulkhead, for a call that memory answers.
 /// A call that has to be made is made with a clone of the inner service, which is asked
 /// then: when the future is polled, or at once if there is an answer for its failure.
-///
-/// # Panics
-///
-/// Called outside of a tokio runtime, if it has to make a task for the upstream's answer.
 pub struct HttpFallbackService<S, C = HttpStatusFails, O = NoOther> {
     inner: S,
     shared: Arc<Shared<C, O>>,

@@ -30,8 +30,23 @@ async fn in_an_outage() -> (Upstream, Client, crate::fallback::tests::Hands) {
 
 #[test]
 fn it_is_answered_at_the_first_poll_and_needs_no_runtime() {
+    answered_at_the_first_poll();
+}
+
+#[tokio::test]
+async fn it_is_answered_at_the_first_poll_in_a_runtime() {
+    answered_at_the_first_poll();
+}
+
+fn answered_at_the_first_poll() {
     let (fallback, hands) = fallback(&config());
-    tokio_test::block_on(stale(&fallback, &hands));
+    let upstream = Upstream::numbers(&[]);
+    let first = client(&fallback, &upstream).oneshot(request("GET", &[]));
+    let body = assert_ready!(task::spawn(first).poll())
+        .unwrap()
+        .into_body();
+    assert_ready!(task::spawn(body.collect()).poll()).unwrap();
+    hands.clock.advance(TTL);
     let asked = Arc::new(AtomicU64::new(0));
     let counts = Arc::clone(&asked);
     let refused = service_fn(move |_: Request<Empty<Bytes>>| -> Ready<Said> {
@@ -60,6 +75,22 @@ fn it_is_answered_at_the_first_poll_and_needs_no_runtime() {
     assert_eq!((seen.responses.stale, seen.cache.misses), (5, 6));
     assert_eq!(seen.age.sum_seconds, 1_514.0);
     assert_eq!(seen.cache.fetching, 0);
+}
+
+/// There is no task to be had before it is polled.
+#[test]
+fn one_that_was_asked_for_outside_of_a_runtime_is_made_when_it_is_polled_in_one() {
+    let (fallback, hands) = fallback(&config());
+    tokio_test::block_on(stale(&fallback, &hands));
+    let upstream = Upstream::numbers(&[]).shut();
+    let call = client(&fallback, &upstream).call(request("GET", &[]));
+    assert_eq!(upstream.asked(), 0);
+    upstream.answer(1);
+    let answer = tokio_test::block_on(async { read(call.await.unwrap()).await });
+    assert_eq!(
+        (answer.body.as_str(), answer.cache_status()),
+        ("1", "fwd=stale; stored")
+    );
 }
 
 /// It was made when it was asked for, and others wait for it.
