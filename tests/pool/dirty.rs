@@ -187,3 +187,19 @@ async fn a_statement_that_is_found_prepared_leaves_no_traces_either() {
         connection.query_one(&statement, &[]).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn no_more_than_a_thousand_statements_stay_prepared_on_a_connection() {
+    let postgres = postgres().await;
+    let pool = pool(&postgres, "pool_size: 1, max_overflow: 0");
+    let connection = pool.get().await.unwrap();
+    for number in 0..1_010 {
+        let sql = format!("SELECT {number}");
+        let statement = connection.prepare_cached(&sql).await.unwrap();
+        let row = connection.query_one(&statement, &[]).await.unwrap();
+        assert_eq!(row.get::<_, i32>(0), number);
+    }
+    let count = "SELECT count(*) FROM pg_prepared_statements WHERE statement ~ '^SELECT [0-9]+$'";
+    let row = connection.query_one(count, &[]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 1_000);
+}

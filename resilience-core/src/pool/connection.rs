@@ -91,6 +91,16 @@ impl Connection {
         operation::prepare(&self.inner, self.session(), place, text, work).await
     }
 
+    async fn prepare_at(
+        &self,
+        place: &'static Location<'static>,
+        text: &str,
+    ) -> Result<Prepared, QueryError> {
+        let work = pin!(self.session().client.prepare(text));
+        let statement = self.run_preparing(place, text, work).await?;
+        Ok(Prepared::new(statement, text))
+    }
+
     async fn begin<'a, T>(
         &'a self,
         place: &'static Location<'static>,
@@ -265,12 +275,7 @@ impl Connection {
         &'a self,
         text: &'a str,
     ) -> impl Future<Output = Result<Prepared, QueryError>> + Send + 'a {
-        let place = Location::caller();
-        async move {
-            let work = pin!(self.session().client.prepare(text));
-            let statement = self.run_preparing(place, text, work).await?;
-            Ok(Prepared::new(statement, text))
-        }
+        self.prepare_at(Location::caller(), text)
     }
 
     /// Prepares a statement whose parameters have these types.
@@ -295,8 +300,8 @@ impl Connection {
     /// Prepares a statement, or finds it prepared by an earlier user of this
     /// connection. One that is found is not sent, and so neither timed nor counted.
     ///
-    /// For a bounded number of texts: each stays prepared as long as the
-    /// connection lives.
+    /// The first 1,000 texts stay prepared as long as the connection lives; another one is
+    /// prepared each time, as by [`prepare`](Self::prepare).
     ///
     /// # Errors
     ///
@@ -312,6 +317,9 @@ impl Connection {
             // Nothing is sent for it, so there is nothing to time, to cancel or to clean up.
             if let Some(found) = session.prepared.find(text) {
                 return Ok(found);
+            }
+            if session.prepared.is_full() {
+                return self.prepare_at(place, text).await;
             }
             let work = pin!(session.client.prepare_cached(text));
             let statement = self.run_preparing(place, text, work).await?;

@@ -58,7 +58,11 @@ impl Deref for Prepared {
     }
 }
 
-/// The statements of one connection by their texts. As many as its users have: they stay
+/// So many texts stay prepared on a connection. More are no set of statements but one with
+/// its values written into it.
+pub(super) const MOST_KEPT: usize = 1_000;
+
+/// The statements of one connection by their texts: at most [`MOST_KEPT`], for they stay
 /// prepared on the server, too.
 ///
 /// Before deadpool-postgres' own cache, which has the statements that users of
@@ -70,6 +74,11 @@ pub(super) struct Cache(Mutex<HashSet<ByText, RandomState>>);
 impl Cache {
     pub(super) fn find(&self, text: &str) -> Option<Prepared> {
         self.0.lock().get(text).map(|found| found.0.clone())
+    }
+
+    /// Whether no other one is to stay prepared.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.lock().len() >= MOST_KEPT
     }
 
     /// Keeps one; the one that is kept, if another was faster.

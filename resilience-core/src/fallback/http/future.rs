@@ -40,15 +40,17 @@ type Later<ResB, E> = Pin<Box<dyn Future<Output = Answer<ResB, E>> + Send>>;
 
 pub(super) type Answer<ResB, E> = Result<Response<FallbackBody<ResB>>, FallbackError<E>>;
 
-impl<F, ResB, E> HttpResponseFuture<F, ResB, E> {
+impl<F, ResB, E> HttpResponseFuture<F, ResB, E>
+where
+    F: Send + 'static,
+    ResB: Send + 'static,
+    E: Send + 'static,
+{
     #[inline(always)]
     pub(super) fn pass<S, Req>(service: S, request: Req) -> Self
     where
         S: Service<Req, Response = Response<ResB>, Error = E, Future = F> + Send + 'static,
-        F: Send + 'static,
         Req: Send + 'static,
-        ResB: Send + 'static,
-        E: Send + 'static,
     {
         match begin(service, request) {
             Begun::Called(call) => Self {
@@ -66,10 +68,7 @@ impl<F, ResB, E> HttpResponseFuture<F, ResB, E> {
     ) -> Self
     where
         S: Service<Req, Response = Response<ResB>, Error = E, Future = F> + Send + 'static,
-        F: Send + 'static,
         Req: Send + 'static,
-        ResB: Send + 'static,
-        E: Send + 'static,
     {
         let begun = begin(service, request);
         Self::later(Box::pin(async move {
@@ -84,23 +83,24 @@ impl<F, ResB, E> HttpResponseFuture<F, ResB, E> {
         }))
     }
 
+    pub(super) fn over(answer: Answer<ResB, E>) -> Self
+    where
+        E: Sync,
+    {
+        match answer {
+            Ok(response) => Self::hit(response),
+            Err(error) => Self::later(Box::pin(async { Err(error) })),
+        }
+    }
+}
+
+impl<F, ResB, E> HttpResponseFuture<F, ResB, E> {
     #[inline(always)]
     pub(super) const fn hit(response: Response<FallbackBody<ResB>>) -> Self {
         Self {
             state: State::Hit {
                 response: Some(response),
             },
-        }
-    }
-
-    pub(super) fn over(answer: Answer<ResB, E>) -> Self
-    where
-        ResB: Send + 'static,
-        E: Send + Sync + 'static,
-    {
-        match answer {
-            Ok(response) => Self::hit(response),
-            Err(error) => Self::later(Box::pin(async { Err(error) })),
         }
     }
 
